@@ -1,0 +1,296 @@
+"""What flows between the steps: users' histories and the patterns that stand for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from .sequences import Sequences, as_sequences
+
+__all__ = ["ORIGINS", "PatternTable", "SequenceDataset", "as_dataset"]
+
+#: Where a pattern comes from; ``PatternTable.origin`` holds positions in this tuple.
+ORIGINS = ("original", "mined", "regenerated", "augmented")
+
+
+@dataclass(frozen=True)
+class PatternTable:
+    """Patterns with the row that each stands for, and what is known of each.
+
+    Attributes
+    ----------
+    sequences : Sequences
+        The patterns.
+    source : ndarray of int64, shape (n_patterns,)
+        Row of the data set that the pattern stands for, not decreasing.
+    origin : ndarray of int8, shape (n_patterns,)
+        Position in :data:`ORIGINS`.
+    support : ndarray of int64, shape (n_patterns,)
+        Number of training sequences that hold a mined pattern; 0 where it was not counted.
+    memory : ndarray of int8, shape (n_patterns,)
+        The regenerator's memory (0 .. K - 1) that a pattern was decoded from; -1 for others.
+    """
+
+    sequences: Sequences
+    source: np.ndarray
+    origin: np.ndarray
+    support: np.ndarray
+    memory: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        sequences: Sequences,
+        source: np.ndarray,
+        origin: str | np.ndarray = "original",
+        support: np.ndarray | None = None,
+        memory: np.ndarray | None = None,
+    ) -> PatternTable:
+        """Fill in the columns that are not given."""
+        n = len(sequences)
+        if isinstance(origin, str):
+            origin = np.full(n, ORIGINS.index(origin))
+        return cls(
+            sequences,
+            np.asarray(source, dtype=np.int64),
+            np.asarray(origin, dtype=np.int8),
+            np.zeros(n, np.int64) if support is None else np.asarray(support, dtype=np.int64),
+            np.full(n, -1, np.int8) if memory is None else np.asarray(memory, dtype=np.int8),
+        )
+
+    @classmethod
+    def concatenate(cls, parts: list[PatternTable]) -> PatternTable:
+        """Merge tables row by row: all patterns of row 0, then of row 1, ..., parts in order."""
+        source = np.concatenate([p.source for p in parts])
+        order = np.argsort(source, kind="stable")
+        return cls(
+            Sequences.concatenate([p.sequences for p in parts]),
+            source,
+            np.concatenate([p.origin for p in parts]),
+            np.concatenate([p.support for p in parts]),
+            np.concatenate([p.memory for p in parts]),
+        )[order]
+
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+    def __getitem__(self, key: np.ndarray) -> PatternTable:
+        """Pick patterns by position or by mask."""
+        return PatternTable(
+            self.sequences[key],
+            self.source[key],
+            self.origin[key],
+            self.support[key],
+            self.memory[key],
+        )
+
+
+class SequenceDataset:
+    """Users' histories, and the patterns that stand for them as training data: a row is a user.
+
+    Every transformer of the package takes and returns one row an input sequence, so that stock
+    scikit-learn pipelines and searches work unchanged. Recommenders train on ``patterns`` (with
+    ``weights``) and predict from ``histories``.
+
+    Parameters
+    ----------
+    histories : anything that :func:`~sklearn_dr4sr.sequences.as_sequences` takes
+        One row a user.
+    patterns : sequences, PatternTable, callable or None, default=None
+        The patterns. None: every history is its own only pattern. A callable without arguments
+        that returns a PatternTable is called when the patterns are first read (or pickled), so
+        that predicting through a pipeline never pays for them.
+    weights : array of shape (n_pattern_items,), list of arrays, or None, default=None
+        W of the paper: a weight, not negative, for each item of each pattern, as the target of a
+        prediction; flat, in the order of ``patterns.codes``.
+    source : array of int, shape (n_patterns,), default=None
+        Row of each pattern; needed where ``patterns`` are sequences that are not one a row.
+    origin : str or array of str, default="original"
+        "original", "mined", "regenerated" or "augmented".
+
+    Attributes
+    ----------
+    histories : Sequences of n_rows rows
+    patterns : Sequences of n_patterns rows, in order of ``source``
+    source : ndarray of int64, shape (n_patterns,)
+    origin : ndarray of str, shape (n_patterns,)
+    table : PatternTable
+        All of a pattern's columns, ``support`` and ``memory`` among them.
+    weights : ndarray of float32, shape (n_pattern_items,), or None
+    shape : tuple (n_rows,)
+
+    Raises
+    ------
+    ValueError
+        If patterns, source and weights do not fit together.
+
+    Examples
+    --------
+    >>> from sklearn_dr4sr import SequenceDataset
+    >>> data = SequenceDataset([[1, 2, 3], [2, 3]], [[1, 2], [1, 3], [2, 3]], source=[0, 0, 1])
+    >>> len(data), len(data.patterns), list(data[[1]].patterns)
+    (2, 3, [[2, 3]])
+    """
+
+    def __init__(
+        self,
+        histories: Any,
+        patterns: Any = None,
+        weights: Any = None,
+        *,
+        source: Any = None,
+        origin: str | np.ndarray = "original",
+    ) -> None:
+        self.histories = as_sequences(histories)
+        self._table: PatternTable | None = None
+        self._make: Callable[[], PatternTable] | None = None
+        if patterns is None:
+            patterns = PatternTable.of(self.histories, np.arange(len(self.histories)))
+        if callable(patterns):
+            self._make = patterns
+        elif isinstance(patterns, PatternTable):
+            self._table = patterns
+        else:
+            self._table = self._tabulate(as_sequences(patterns), source, origin)
+        self.weights = None if weights is None else self._checked_weights(weights)
+
+    def _tabulate(self, patterns: Sequences, source: Any, origin: Any) -> PatternTable:
+        if source is None:
+            if len(patterns) != len(self.histories):
+                raise ValueError(
+                    f"{len(patterns)} patterns for {len(self.histories)} histories: pass source=, "
+                    "the row of each pattern"
+                )
+            source = np.arange(len(patterns))
+        source = np.asarray(source, dtype=np.int64)
+        if source.shape != (len(patterns),):
+            raise ValueError(f"source: expected {len(patterns)} rows, got shape {source.shape}")
+        if len(source) and (np.diff(source) < 0).any():
+            raise ValueError("source: the patterns must be in the order of their rows")
+        if len(source) and not (source[0] >= 0 and source[-1] < len(self.histories)):
+            raise ValueError(
+                f"source: rows must lie in 0 .. {len(self.histories) - 1}, "
+                f"got {source[0]} .. {source[-1]}"
+            )
+        if not isinstance(origin, str):
+            origin = np.array([ORIGINS.index(name) for name in origin])
+        return PatternTable.of(patterns, source, origin)
+
+    def _checked_weights(self, weights: Any) -> np.ndarray:
+        lengths = self.patterns.lengths
+        if isinstance(weights, (list, tuple)) and len(weights) and np.ndim(weights[0]) == 1:
+            given = np.array([len(w) for w in weights])
+            if len(given) != len(lengths) or (given != lengths).any():
+                row = int(np.argmax(given != lengths)) if len(given) == len(lengths) else len(given)
+                raise ValueError(f"weights of pattern {row} do not match the pattern's length")
+            weights = np.concatenate(weights)
+        weights = np.asarray(weights, dtype=np.float32)
+        if weights.shape != (int(lengths.sum()),):
+            raise ValueError(
+                f"weights: expected one for each of the {int(lengths.sum())} pattern items, "
+                f"got shape {weights.shape}"
+            )
+        bad = ~(np.isfinite(weights) & (weights >= 0))
+        if bad.any():
+            at = int(np.argmax(bad))
+            raise ValueError(
+                f"weights must be finite and not negative, got {weights[at]} for pattern "
+                f"{self.patterns.rows[at]}"
+            )
+        return weights
+
+    @property
+    def table(self) -> PatternTable:
+        """The patterns with their columns, made on first reading."""
+        if self._table is None:
+            self._table = self._make()
+            self._make = None
+        return self._table
+
+    @property
+    def patterns(self) -> Sequences:
+        """The patterns, in order of ``source``."""
+        return self.table.sequences
+
+    @property
+    def source(self) -> np.ndarray:
+        """Row of each pattern."""
+        return self.table.source
+
+    @property
+    def origin(self) -> np.ndarray:
+        """Origin of each pattern, as text."""
+        return np.array(ORIGINS)[self.table.origin]
+
+    @property
+    def shape(self) -> tuple[int]:
+        """``(n_rows,)``."""
+        return self.histories.shape
+
+    @property
+    def items(self) -> np.ndarray:
+        """Every item that a history or a pattern holds, sorted."""
+        histories, patterns = self.histories.compact().items, self.patterns.compact().items
+        return np.unique(np.concatenate([histories, patterns]))
+
+    def __len__(self) -> int:
+        return len(self.histories)
+
+    def __getitem__(self, key: Any) -> SequenceDataset:
+        if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis:
+            key = key[0]
+        rows = np.atleast_1d(np.arange(len(self))[key])
+        table = self.table
+        first = np.searchsorted(table.source, rows, side="left")
+        count = np.searchsorted(table.source, rows, side="right") - first
+        ends = np.cumsum(count)
+        picked = np.arange(count.sum()) + np.repeat(first - (ends - count), count)
+        chosen = table[picked]
+        part = PatternTable(
+            chosen.sequences,
+            np.repeat(np.arange(len(rows)), count),
+            chosen.origin,
+            chosen.support,
+            chosen.memory,
+        )
+        weights = None
+        if self.weights is not None:
+            offsets = table.sequences.offsets
+            per_pattern = np.split(self.weights, offsets[1:-1])
+            weights = np.concatenate([per_pattern[p] for p in picked]) if len(picked) else None
+        return SequenceDataset(self.histories[rows], part, weights)
+
+    def __iter__(self) -> Any:
+        return (self[row] for row in range(len(self)))
+
+    def __getstate__(self) -> dict:
+        self.table  # noqa: B018  (what is stored holds the patterns, not the recipe for them)
+        return self.__dict__
+
+    def __repr__(self) -> str:
+        patterns = (
+            "patterns not yet made" if self._table is None else f"{len(self._table)} patterns"
+        )
+        weighted = "" if self.weights is None else ", weighted"
+        return f"SequenceDataset({len(self)} rows, {patterns}{weighted})"
+
+    def to_text(self, path: str | PathLike) -> None:
+        """Write the patterns as text that ``load_sequences`` reads: a line is row number, items.
+
+        Parameters
+        ----------
+        path : str or path
+            File to write; a pattern of the row ``r`` is a line ``r item item ...``.
+        """
+        with open(path, "w", encoding="utf-8") as file:
+            for row, pattern in zip(self.source.tolist(), self.patterns, strict=True):
+                file.write(" ".join([str(row), *map(str, pattern)]) + "\n")
+
+
+def as_dataset(X: Any) -> SequenceDataset:
+    """Take a SequenceDataset as it is, and anything else as plain histories."""
+    return X if isinstance(X, SequenceDataset) else SequenceDataset(X)

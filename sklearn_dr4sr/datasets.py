@@ -1,0 +1,167 @@
+"""Item sequences from a file, and made ones with something to learn in them."""
+
+from __future__ import annotations
+
+from os import PathLike
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from .sequences import Sequences
+
+__all__ = ["load_sequences", "make_sequences"]
+
+
+def load_sequences(path: str | PathLike) -> Sequences:
+    """Read the paper's text format: a line is a user and then the items in order of time.
+
+    Parameters
+    ----------
+    path : str or path
+        Text file, UTF-8. Fields are separated by white space; blank lines are skipped. Items are
+        integer ids where all of them are non-negative integers, else strings.
+
+    Returns
+    -------
+    Sequences
+        One row a line; the user's id (the first field) is not kept.
+
+    Raises
+    ------
+    ValueError
+        If the file holds no sequence, or a line holds a user without an item.
+    OSError
+        If the file cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> from sklearn_dr4sr.datasets import load_sequences
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "shop.txt")
+    ...     _ = path.write_text("ann 3 1 2\\nbob 1 2\\n")
+    ...     list(load_sequences(path))
+    [[3, 1, 2], [1, 2]]
+    """
+    rows = []
+    with open(path, encoding="utf-8") as file:
+        try:
+            for number, line in enumerate(file, start=1):
+                fields = line.split()
+                if len(fields) == 1:
+                    raise ValueError(
+                        f"{path}, line {number}: a user without items, got {line.strip()[:60]!r}"
+                    )
+                if fields:
+                    rows.append(fields[1:])
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: not UTF-8 text ({error})") from None
+    if not rows:
+        raise ValueError(f"{path}: the file holds no sequence")
+    if all(item.isascii() and item.isdigit() and len(item) < 19 for row in rows for item in row):
+        rows = [list(map(int, row)) for row in rows]
+    return Sequences(rows)
+
+
+def make_sequences(
+    n_sequences: int = 2000,
+    n_items: int = 500,
+    *,
+    mean_length: float = 9.0,
+    min_length: int = 5,
+    n_successors: int = 3,
+    skip: float = 0.3,
+    noise: float = 0.3,
+    popularity_exponent: float = 0.8,
+    random_state: int | np.random.RandomState | None = None,
+) -> Sequences:
+    """Generate sequences with a planted grammar, skewed popularity and noise.
+
+    Parameters
+    ----------
+    n_sequences : int, default=2000
+        Number of rows, at least 1.
+    n_items : int, default=500
+        Size of the catalogue, at least 4; ids are 1 .. n_items.
+    mean_length : float, default=9.0
+        Mean length: ``min_length`` plus a geometric excess.
+    min_length : int, default=5
+        Shortest sequence, at least 1 and less than ``n_items``.
+    n_successors : int, default=3
+        Items that the grammar lets follow an item, the first twice as likely as the second, ....
+    skip : float in [0, 1], default=0.3
+        Probability that a grammatical item follows the last but one item instead of the last: what
+        a model of direct transitions alone cannot see.
+    noise : float in [0, 1], default=0.3
+        Probability that an item is drawn by popularity alone.
+    popularity_exponent : float, default=0.8
+        Popularity of the r-th item is proportional to r ** -popularity_exponent.
+    random_state : int, RandomState or None, default=None
+        Seed.
+
+    Returns
+    -------
+    Sequences
+        No item occurs twice in a row, as in the Amazon data.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+
+    Notes
+    -----
+    The grammar draws ``n_successors`` successors of every item by popularity, once. Each next item
+    is noise with probability ``noise``, else a successor of the last item, or with probability
+    ``skip`` of the one before. An item that the row already holds is replaced by another draw by
+    popularity.
+
+    Examples
+    --------
+    >>> from sklearn_dr4sr.datasets import make_sequences
+    >>> make_sequences(100, 50, random_state=0).shape
+    (100,)
+    """
+    checks = {
+        "n_sequences": (n_sequences, n_sequences >= 1),
+        "n_items": (n_items, n_items >= 4),
+        "min_length": (min_length, 1 <= min_length < n_items),
+        "mean_length": (mean_length, mean_length >= min_length),
+        "n_successors": (n_successors, 1 <= n_successors < n_items),
+        "skip": (skip, 0 <= skip <= 1),
+        "noise": (noise, 0 <= noise <= 1),
+    }
+    for name, (value, holds) in checks.items():
+        if not holds:
+            raise ValueError(f"{name} is out of range: {value!r}")
+    rng = check_random_state(random_state)
+    popularity = np.arange(1, n_items + 1) ** -float(popularity_exponent)
+    popularity = rng.permutation(popularity / popularity.sum())
+    # Gumbel top-k: n_successors draws without replacement for every item at once, never the item
+    gumbel = np.log(popularity) - np.log(-np.log(rng.uniform(size=(n_items, n_items))))
+    np.fill_diagonal(gumbel, -np.inf)
+    successors = np.argsort(-gumbel, axis=1)[:, :n_successors]  # (n_items, n_successors)
+    choice = 0.5 ** np.arange(n_successors)
+    choice /= choice.sum()
+
+    excess = rng.geometric(1.0 / (mean_length - min_length + 1.0), size=n_sequences) - 1
+    lengths = np.minimum(min_length + excess, n_items // 2 + 1)
+    lengths = np.maximum(lengths, min_length)
+    width = int(lengths.max())
+    rows = np.empty((n_sequences, width), dtype=np.int64)
+    rows[:, 0] = rng.choice(n_items, size=n_sequences, p=popularity)
+    for t in range(1, width):
+        anchor = rows[:, t - 1]
+        if t >= 2:
+            anchor = np.where(rng.uniform(size=n_sequences) < skip, rows[:, t - 2], anchor)
+        drawn = successors[anchor, rng.choice(n_successors, size=n_sequences, p=choice)]
+        by_chance = rng.uniform(size=n_sequences) < noise
+        while True:
+            drawn[by_chance] = rng.choice(n_items, size=int(by_chance.sum()), p=popularity)
+            by_chance = (rows[:, :t] == drawn[:, None]).any(axis=1)
+            if not by_chance.any():
+                break
+        rows[:, t] = drawn
+    present = np.arange(width) < lengths[:, None]
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return Sequences.from_codes(rows[present], offsets, np.arange(1, n_items + 1)).compact()

@@ -1,0 +1,151 @@
+"""Leave-one-out evaluation: split sequences by their last items, and a splitter for searches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .sequences import Sequences, as_items, as_sequences
+
+__all__ = ["LeaveLastOut", "LeaveOneOutSplit", "leave_one_out"]
+
+
+class LeaveOneOutSplit(NamedTuple):
+    """Parts of a leave-one-out split, row for row.
+
+    Attributes
+    ----------
+    train : Sequences
+        Each row without its last two items: what models learn from and validate with.
+    validation : ndarray of shape (n_rows,)
+        The last item but one: the next item after ``train``.
+    history : Sequences
+        Each row without its last item: what the final ranking is made from.
+    test : ndarray of shape (n_rows,)
+        The last item: the next item after ``history``.
+    """
+
+    train: Sequences
+    validation: np.ndarray
+    history: Sequences
+    test: np.ndarray
+
+
+def leave_one_out(sequences: Any) -> LeaveOneOutSplit:
+    """Hold the last item of each sequence out for testing and the one before for validation.
+
+    Parameters
+    ----------
+    sequences : anything that :func:`~sklearn_dr4sr.sequences.as_sequences` takes
+        One row a user, oldest item first.
+
+    Returns
+    -------
+    LeaveOneOutSplit
+        ``(train, validation, history, test)``. All four have one entry a row. A row of two items
+        gives its first item to ``train`` and ``history`` and its second to ``test`` and has no
+        validation item; a row of one item only trains. A held-out item that a row lacks is None.
+
+    Notes
+    -----
+    The protocol of the paper (5.1.3). The vocabulary of ``train`` holds only what its rows hold, so
+    that nothing held out can enter a model by way of it. What this protocol does leak: the rows'
+    last items lie at different times, so a model learns from interactions that happened after
+    other users' test items.
+
+    Examples
+    --------
+    >>> from sklearn_dr4sr.model_selection import leave_one_out
+    >>> split = leave_one_out([[1, 2, 3, 4], [5, 6]])
+    >>> list(split.train), split.validation, list(split.history), split.test
+    ([[1, 2], [5]], array([3, None], dtype=object), [[1, 2, 3], [5]], array([4, 6]))
+    """
+    rows = as_sequences(sequences)
+    lengths = rows.lengths
+    train_length = np.where(lengths >= 3, lengths - 2, np.minimum(lengths, 1))
+    history_length = np.where(lengths >= 2, lengths - 1, lengths)
+    return LeaveOneOutSplit(
+        train=_heads(rows, train_length),
+        validation=_item_at(rows, np.where(lengths >= 3, lengths - 2, -1)),
+        history=_heads(rows, history_length),
+        test=_item_at(rows, np.where(lengths >= 2, lengths - 1, -1)),
+    )
+
+
+class LeaveLastOut:
+    """Splitter of one fold for ``GridSearchCV`` where ``y`` is the held-out next item.
+
+    All rows train; the rows whose held-out item is known are ranked. This is honest, though
+    training and test rows are the same, because the held-out item stands in ``y`` and not in ``X``,
+    and no estimator of this package trains on ``y`` (it only decides when to stop).
+
+    Examples
+    --------
+    >>> from sklearn_dr4sr.model_selection import LeaveLastOut
+    >>> [(train, test)] = LeaveLastOut().split([[1, 2], [3, 4], [5]], [3, None, 1])
+    >>> train, test
+    (array([0, 1, 2]), array([0, 2]))
+    """
+
+    def split(
+        self, X: Any, y: Any = None, groups: Any = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the one fold.
+
+        Parameters
+        ----------
+        X : item sequences or SequenceDataset
+            Histories without the held-out item.
+        y : array-like of shape (n_rows,)
+            The held-out item of each row; None where it is unknown.
+        groups : ignored
+            Present for scikit-learn's sake.
+
+        Yields
+        ------
+        train, test : ndarray of int
+            All rows; the rows with a held-out item.
+
+        Raises
+        ------
+        ValueError
+            If ``y`` is None or holds no item.
+        """
+        if y is None:
+            raise ValueError(
+                "LeaveLastOut needs y, the held-out next item of each row: "
+                "split = leave_one_out(sequences); search.fit(split.train, split.validation)"
+            )
+        n_rows = len(X) if hasattr(X, "histories") else len(as_sequences(X))
+        known = np.array([item is not None for item in as_items(y, n_rows)])
+        if not known.any():
+            raise ValueError("y: no row has a held-out item")
+        yield np.arange(n_rows), np.flatnonzero(known)
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+        """Return 1: there is one last item a row."""
+        return 1
+
+    def __repr__(self) -> str:
+        return "LeaveLastOut()"
+
+
+def _heads(rows: Sequences, lengths: np.ndarray) -> Sequences:
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    keep = np.arange(len(rows.codes)) - np.repeat(rows.offsets[:-1], rows.lengths) < np.repeat(
+        lengths, rows.lengths
+    )
+    return Sequences.from_codes(rows.codes[keep], offsets, rows.items).compact()
+
+
+def _item_at(rows: Sequences, position: np.ndarray) -> np.ndarray:
+    """Item at a position of each row, None where the position is -1."""
+    known = position >= 0
+    items = rows.items[rows.codes[(rows.offsets[:-1] + position)[known]]]
+    if known.all():
+        return items
+    taken = np.full(len(rows), None, dtype=object)
+    taken[known] = items.tolist()
+    return taken

@@ -1,0 +1,234 @@
+"""The template every recommender follows: fit checks and encodes, predict ranks in row chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
+
+from .dataset import SequenceDataset, as_dataset
+from .metrics import ndcg_at_k
+from .sequences import Sequences, as_items, as_sequences
+
+__all__ = ["BaseRecommender", "top_k"]
+
+#: Scores held at once, in numbers: a chunk of 128 MB whatever the catalogue.
+CHUNK_SIZE = 2**25
+
+
+class SequenceInput:
+    """What every estimator of the package tells scikit-learn of the input that it takes."""
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        # Zero-padded integer matrices are one of the accepted forms, and the one that
+        # scikit-learn's own checks can generate.
+        tags.input_tags.two_d_array = True
+        tags.input_tags.categorical = True
+        tags.input_tags.positive_only = True
+        return tags
+
+    def _read(self, X: Any, *, fitting: bool = False) -> Any:
+        """Note the width of a matrix when fitting; a ragged input has none."""
+        if fitting:
+            width = getattr(X, "shape", ())
+            if len(width) == 2:
+                self.n_features_in_ = int(width[1])
+            elif hasattr(self, "n_features_in_"):
+                del self.n_features_in_
+        return X
+
+
+class BaseRecommender(SequenceInput, BaseEstimator):
+    """Common part of the package's recommenders.
+
+    A subclass implements ``_fit(dataset, target)``, where all codes of ``dataset`` are positions in
+    the catalogue and ``target`` holds one code a row (-1: unknown item, -2: no held-out item) or is
+    None, and ``_scores(histories)``, which returns a float tensor (n_rows, n_items).
+    """
+
+    def fit(self, X: Any, y: Any = None) -> BaseRecommender:
+        """Learn from the patterns of ``X`` (from the sequences themselves where ``X`` is plain).
+
+        Parameters
+        ----------
+        X : item sequences or SequenceDataset
+            In any form that :func:`~sklearn_dr4sr.sequences.as_sequences` takes.
+        y : array-like of shape (n_rows,) or None, default=None
+            The held-out next item of each row (None: unknown). Nothing trains on it; it serves
+            early stopping, where the estimator has that.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            On bad input, naming the row; if no pattern holds two items.
+        """
+        self._check_parameters()
+        dataset = as_dataset(self._read(X, fitting=True))
+        target = None if y is None else as_items(y, len(dataset))
+        items = dataset.items
+        if len(dataset.patterns) == 0 or dataset.patterns.lengths.max() < 2:
+            raise ValueError(
+                "no sequence of X holds two items, so there is no transition to learn from "
+                f"({len(dataset)} sample(s))"
+            )
+        table = dataset.table
+        encoded = SequenceDataset(
+            dataset.histories.recode(items),
+            type(table)(
+                table.sequences.recode(items),
+                table.source,
+                table.origin,
+                table.support,
+                table.memory,
+            ),
+            dataset.weights,
+        )
+        self._fit(encoded, None if target is None else _encode_targets(target, items))
+        self.items_ = items  # last: an estimator whose fit failed is not fitted
+        return self
+
+    def predict(self, X: Any, k: int = 10) -> np.ndarray:
+        """Rank the catalogue for each row's history.
+
+        Parameters
+        ----------
+        X : item sequences or SequenceDataset
+            Histories, oldest item first. Items that were not seen in ``fit`` are skipped; an empty
+            history is legal.
+        k : int, default=10
+            Length of the ranking, at least 1; cut to the size of the catalogue.
+
+        Returns
+        -------
+        ndarray of ids, shape (n_rows, min(k, n_items))
+            Best first; equal scores in the order of ``items_``. Where ``exclude_seen`` leaves a row
+            fewer than ``k`` items, the ranking ends in -1 (integer ids) or None (strings).
+
+        Raises
+        ------
+        NotFittedError, ValueError, TypeError
+            Before ``fit``; on bad input.
+        """
+        check_is_fitted(self, "items_")
+        if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or k < 1:
+            raise ValueError(f"k must be an integer of at least 1, got {k!r}")
+        histories = as_sequences(self._read(X)).recode(self.items_)
+        k = min(int(k), len(self.items_))
+        absent = None if self.items_.dtype == object else -1
+        ranking = np.full((len(histories), k), absent, dtype=self.items_.dtype)
+        for start, scores in self._score_chunks(histories):
+            part = histories[start : start + len(scores)]
+            if self.exclude_seen:
+                scores[part.rows, part.codes.astype(np.int64)] = -torch.inf
+            best, values = top_k(scores, k)
+            ids = self.items_[best]
+            ids[np.isneginf(values)] = absent
+            ranking[start : start + len(scores)] = ids
+        return ranking
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Score every item for each row, seen ones included.
+
+        Parameters
+        ----------
+        X : item sequences or SequenceDataset
+            Histories, as in ``predict``.
+
+        Returns
+        -------
+        ndarray of float32, shape (n_rows, n_items)
+            Columns in the order of ``items_``. For many rows this is large: ``predict`` needs a
+            bounded chunk only.
+        """
+        check_is_fitted(self, "items_")
+        histories = as_sequences(self._read(X)).recode(self.items_)
+        scores = np.empty((len(histories), len(self.items_)), dtype=np.float32)
+        for start, part in self._score_chunks(histories):
+            scores[start : start + len(part)] = part.cpu().numpy()
+        return scores
+
+    def score(self, X: Any, y: Any) -> float:
+        """NDCG@20 of the rankings against the held-out items ``y``.
+
+        Parameters
+        ----------
+        X : item sequences or SequenceDataset
+            Histories.
+        y : array-like of shape (n_rows,)
+            The item that follows each history; rows with None are left out.
+
+        Returns
+        -------
+        float
+            In [0, 1].
+        """
+        check_is_fitted(self, "items_")
+        k = min(20, len(self.items_))
+        return ndcg_at_k(y, self.predict(X, k=k), k=k)
+
+    def _score_chunks(self, histories: Sequences) -> Iterator[tuple[int, torch.Tensor]]:
+        rows = max(1, CHUNK_SIZE // max(1, len(self.items_)))
+        for start in range(0, len(histories), rows):
+            yield start, self._scores(histories[start : start + rows])
+
+    def _check_parameters(self) -> None:
+        """Raise ValueError on a parameter out of range; subclasses extend it."""
+
+    def _fit(self, dataset: SequenceDataset, target: np.ndarray | None) -> None:
+        raise NotImplementedError
+
+    def _scores(self, histories: Sequences) -> torch.Tensor:
+        raise NotImplementedError
+
+
+def top_k(scores: torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Columns and values of the ``k`` best scores of each row, equal scores in column order.
+
+    ``torch.topk`` leaves the order of equal scores open, so that a model that has collapsed to
+    equal scores would rank by chance; here it ranks by column, the same everywhere.
+
+    Parameters
+    ----------
+    scores : tensor of shape (n_rows, n_items)
+    k : int, at most n_items
+
+    Returns
+    -------
+    columns : ndarray of int64, shape (n_rows, k)
+    values : ndarray of float, shape (n_rows, k)
+
+    Raises
+    ------
+    ValueError
+        If a score is NaN.
+    """
+    n_items = scores.shape[1]
+    # One more than asked for: if the last two differ, no tie crosses the border.
+    values, columns = torch.topk(scores, min(k + 1, n_items), dim=1)
+    if torch.isnan(values[:, 0]).any():  # topk sorts NaN first
+        raise ValueError("a score is NaN: the model has diverged; lower lr, or check its inputs")
+    if k < n_items:
+        tied = (values[:, k - 1] == values[:, k]).nonzero()[:, 0]
+        values, columns = values[:, :k], columns[:, :k]
+        if len(tied):
+            exact = torch.sort(scores[tied], dim=1, descending=True, stable=True)
+            values[tied], columns[tied] = exact.values[:, :k], exact.indices[:, :k]
+    columns, order = torch.sort(columns, dim=1)
+    values, by_value = torch.sort(values.gather(1, order), dim=1, descending=True, stable=True)
+    return columns.gather(1, by_value).cpu().numpy(), values.cpu().numpy()
+
+
+def _encode_targets(target: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """Code of each held-out item: -1 where the catalogue lacks it, -2 where there is none."""
+    place = {item: code for code, item in enumerate(items.tolist())}
+    return np.array([-2 if item is None else place.get(item, -1) for item in target])

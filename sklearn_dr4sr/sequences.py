@@ -1,0 +1,417 @@
+"""Item sequences of unequal length, and the one door through which data enters the package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Sequences", "as_sequences"]
+
+
+class Sequences(Sequence):
+    """Item sequences of unequal length over the user's own ids.
+
+    Stored flat: row ``i`` is ``items[codes[offsets[i]:offsets[i + 1]]]``. It reads like a list of
+    lists of ids, and indexes like a one-dimensional array, so that scikit-learn can split it.
+
+    Parameters
+    ----------
+    rows : sequence of sequences of hashable ids (all int or all str)
+        Whatever :func:`as_sequences` takes.
+
+    Attributes
+    ----------
+    codes : ndarray of int32, shape (n_interactions,)
+        Every interaction, row after row, as a position in ``items``.
+    offsets : ndarray of int64, shape (n_rows + 1,)
+        Where each row begins in ``codes``.
+    items : ndarray, shape (n_items,)
+        The vocabulary, sorted: int64 for integer ids, object for strings.
+    lengths : ndarray of int64, shape (n_rows,)
+    shape : tuple (n_rows,)
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :func:`as_sequences`.
+
+    Examples
+    --------
+    >>> from sklearn_dr4sr import Sequences
+    >>> sequences = Sequences([["tea", "cup"], ["tea", "pot", "cup"]])
+    >>> sequences[1]
+    ['tea', 'pot', 'cup']
+    >>> sequences.codes, sequences.offsets
+    (array([2, 0, 2, 1, 0], dtype=int32), array([0, 2, 5]))
+    >>> sequences[[1]]
+    Sequences(1 rows, 3 interactions, 3 items)
+    """
+
+    codes: np.ndarray
+    offsets: np.ndarray
+    items: np.ndarray
+
+    def __init__(self, rows: Any) -> None:
+        made = as_sequences(rows)
+        self.codes, self.offsets, self.items = made.codes, made.offsets, made.items
+
+    @classmethod
+    def from_codes(cls, codes: np.ndarray, offsets: np.ndarray, items: np.ndarray) -> Sequences:
+        """Make sequences of codes that are already positions in ``items`` (nothing is copied)."""
+        self = cls.__new__(cls)
+        self.codes = np.asarray(codes, dtype=np.int32)
+        self.offsets = np.asarray(offsets, dtype=np.int64)
+        self.items = items
+        return self
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Sequences]) -> Sequences:
+        """Stack the rows of sequences that share one vocabulary."""
+        if any(p.items is not parts[0].items for p in parts):
+            items = np.unique(np.concatenate([p.items for p in parts]))
+            parts = [p.recode(items) for p in parts]
+        codes = np.concatenate([p.codes for p in parts])
+        lengths = np.concatenate([p.lengths for p in parts])
+        return cls.from_codes(codes, _offsets(lengths), parts[0].items)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Number of interactions of each row."""
+        return np.diff(self.offsets)
+
+    @property
+    def shape(self) -> tuple[int]:
+        """``(n_rows,)``, as scikit-learn's splitters expect."""
+        return (len(self.offsets) - 1,)
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The row of each interaction, shape (n_interactions,)."""
+        return np.repeat(np.arange(len(self)), self.lengths)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, tuple):  # sklearn.utils._safe_indexing asks for X[key, ...]
+            if len(key) != 2 or key[1] is not Ellipsis:
+                raise TypeError(f"Sequences have one axis, got the index {key!r}")
+            key = key[0]
+        if isinstance(key, (int, np.integer)):
+            n = len(self)
+            if not -n <= key < n:
+                raise IndexError(f"row {key} is out of range for {n} rows")
+            key = int(key) % n
+            return self.items[self.codes[self.offsets[key] : self.offsets[key + 1]]].tolist()
+        if isinstance(key, slice) and key.step in (None, 1):  # contiguous rows: views, no copies
+            start, stop, _ = key.indices(len(self))
+            stop = max(start, stop)
+            offsets = self.offsets[start : stop + 1]
+            codes = self.codes[offsets[0] : offsets[-1]]
+            return Sequences.from_codes(codes, offsets - offsets[0], self.items)
+        picked = np.arange(len(self))[key]
+        starts, lengths = self.offsets[picked], self.lengths[picked]
+        return Sequences.from_codes(
+            self.codes[_ranges(starts, lengths)], _offsets(lengths), self.items
+        )
+
+    def __iter__(self) -> Iterator[list]:
+        flat = self.items[self.codes].tolist()
+        bounds = self.offsets.tolist()
+        return (flat[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequences):
+            return NotImplemented
+        return np.array_equal(self.offsets, other.offsets) and np.array_equal(
+            self.items[self.codes], other.items[other.codes]
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return (
+            f"Sequences({len(self)} rows, {len(self.codes)} interactions, {len(self.items)} items)"
+        )
+
+    def recode(self, items: np.ndarray) -> Sequences:
+        """Express the rows in another (sorted) vocabulary; items that it lacks are skipped."""
+        if items is self.items:
+            return self
+        translation = positions_in(items, self.items)
+        codes = translation[self.codes] if len(self.codes) else self.codes
+        known = codes >= 0
+        if known.all():
+            return Sequences.from_codes(codes, self.offsets, items)
+        offsets = np.concatenate([[0], np.cumsum(known)])[self.offsets]
+        return Sequences.from_codes(codes[known], offsets, items)
+
+    def compact(self) -> Sequences:
+        """Drop from the vocabulary what no row holds (so that a subset cannot leak the rest)."""
+        present = np.zeros(len(self.items), dtype=bool)
+        present[self.codes] = True
+        return self if present.all() else self.recode(self.items[present])
+
+    def last(self, n: int) -> Sequences:
+        """Keep the last ``n`` items of each row."""
+        if len(self) == 0 or self.lengths.max() <= n:
+            return self
+        lengths = np.minimum(self.lengths, n)
+        starts = self.offsets[1:] - lengths
+        return Sequences.from_codes(
+            self.codes[_ranges(starts, lengths)], _offsets(lengths), self.items
+        )
+
+    def drop_last(self, n: int = 1) -> Sequences:
+        """Leave the last ``n`` items of each row out (a shorter row becomes empty)."""
+        lengths = np.maximum(self.lengths - n, 0)
+        return Sequences.from_codes(
+            self.codes[_ranges(self.offsets[:-1], lengths)], _offsets(lengths), self.items
+        )
+
+    def padded(self, width: int | None = None, *, fill: int = -1) -> np.ndarray:
+        """Codes as a right-padded matrix, shape (n_rows, width), the last ``width`` items kept."""
+        kept = self if width is None else self.last(width)
+        lengths = kept.lengths
+        width = width or int(lengths.max(initial=0))
+        matrix = np.full((len(self), width), fill, dtype=np.int64)
+        matrix[np.arange(width) < lengths[:, None]] = kept.codes
+        return matrix
+
+
+def as_sequences(X: Any) -> Sequences:
+    """Take item sequences in any accepted form: the only door for data.
+
+    Parameters
+    ----------
+    X : list or tuple of sequences, object array, 2-D integer array, Sequences, SequenceDataset
+        Rows of item ids, oldest first: all ``int`` (not negative) or all ``str``. A row may be
+        empty. In a 2-D array, and there only, 0 is padding. Of a ``SequenceDataset`` the histories
+        are taken.
+
+    Returns
+    -------
+    Sequences
+        The input is never modified.
+
+    Raises
+    ------
+    ValueError, TypeError
+        With the row, the position and the value that was received.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_dr4sr.sequences import as_sequences
+    >>> list(as_sequences(np.array([[7, 5, 0], [5, 0, 0]])))
+    [[7, 5], [5]]
+    """
+    if isinstance(X, Sequences):
+        return _not_empty(X)
+    if hasattr(X, "histories"):  # a SequenceDataset, which is built on this module
+        return X.histories
+    if hasattr(X, "tocsr"):
+        raise TypeError(
+            "sparse input is not supported: a sparse matrix has no order of items; "
+            "pass a list of item sequences"
+        )
+    if hasattr(X, "__array__") and not isinstance(X, np.ndarray):
+        X = np.asarray(X)
+    if isinstance(X, np.ndarray):
+        if X.ndim == 2:
+            return _from_padded(X)
+        if X.ndim != 1 or X.dtype != object:
+            raise ValueError(
+                f"expected item sequences, got an array of shape {X.shape} and dtype {X.dtype}. "
+                "Reshape your data: pass a list of sequences, a 1-D object array of sequences "
+                "or a zero-padded 2-D integer array"
+            )
+    elif not isinstance(X, (list, tuple)):
+        raise TypeError(
+            "expected a list of item sequences, a 1-D object array, a zero-padded 2-D integer "
+            f"array, Sequences or a SequenceDataset, got {type(X).__name__}"
+        )
+    return _from_rows(X)
+
+
+def as_items(y: Any, n_rows: int) -> np.ndarray:
+    """Take one held-out item a row; ``None`` (or NaN) marks a row whose next item is unknown.
+
+    Returns
+    -------
+    ndarray of object, shape (n_rows,)
+        Ids as plain ``int`` or ``str``, or None.
+
+    Raises
+    ------
+    ValueError
+        If ``y`` is not one id a row.
+    """
+    if hasattr(y, "tocsr"):
+        raise TypeError("y is sparse: pass one item id a row")
+    if hasattr(y, "__array__"):
+        y = np.asarray(y)
+    if isinstance(y, np.ndarray):
+        if y.ndim != 1:
+            raise ValueError(f"y should be a 1d array, one item id a row; got the shape {y.shape}")
+        y = y.tolist()
+    if isinstance(y, (str, bytes)) or not isinstance(y, Sequence):
+        raise ValueError(f"y: expected one item id a row, got {type(y).__name__}")
+    if len(y) != n_rows:
+        raise ValueError(f"y has {len(y)} entries, X has {n_rows} rows: they must be equal")
+    taken = np.empty(n_rows, dtype=object)
+    for row, value in enumerate(y):
+        if value is None or isinstance(value, str):
+            taken[row] = value
+        elif isinstance(value, (bool, np.bool_)):
+            raise ValueError(f"y, row {row}: expected an item id (int or str), got {value!r}")
+        elif isinstance(value, (int, np.integer)):
+            taken[row] = int(value)
+        elif isinstance(value, (float, np.floating)):
+            if np.isnan(value):
+                taken[row] = None
+            elif float(value).is_integer():  # integers with NaN for the missing arrive as floats
+                taken[row] = int(value)
+            else:
+                raise ValueError(f"y, row {row}: expected an item id (int or str), got {value!r}")
+        else:
+            raise ValueError(f"y, row {row}: expected an item id (int or str), got {value!r}")
+    return taken
+
+
+def positions_in(items: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Position of each wanted id in the sorted ``items``, -1 where it is not among them."""
+    if len(items) == 0 or len(wanted) == 0:
+        return np.full(len(wanted), -1, dtype=np.int64)
+    if items.dtype != object and wanted.dtype != object:
+        at = np.searchsorted(items, wanted).clip(max=len(items) - 1)
+        return np.where(items[at] == wanted, at, -1)
+    place = {item: code for code, item in enumerate(items.tolist())}
+    return np.array([place.get(item, -1) for item in wanted.tolist()], dtype=np.int64)
+
+
+def _from_padded(X: np.ndarray) -> Sequences:
+    if X.shape[0] == 0:
+        raise ValueError(f"Found array with 0 sample(s) (shape={X.shape}): X has no rows")
+    if X.shape[1] == 0:
+        raise ValueError(
+            f"Found array with 0 feature(s) (shape={X.shape}) while a minimum of 1 is required."
+        )
+    if X.dtype.kind == "c":
+        raise ValueError("Complex data not supported: item ids are integers or strings")
+    if X.dtype == object:
+        numbers = [isinstance(v, (int, float, np.number)) for v in X.ravel().tolist()]
+        if not all(numbers):
+            row = int(numbers.index(False)) // X.shape[1]
+            raise TypeError(
+                f"row {row}: a 2-D array must be numeric (argument must be zero-padded integers), "
+                f"got {X.ravel()[numbers.index(False)]!r}; pass string ids as a list of sequences"
+            )
+        X = X.astype(float)
+    if X.dtype.kind not in "iuf":
+        raise TypeError(
+            f"a 2-D array must hold zero-padded integers, got the dtype {X.dtype}; "
+            "pass string ids as a list of sequences"
+        )
+    if X.dtype.kind == "f":
+        _reject(~np.isfinite(X), X, "Input contains NaN or infinity; item ids are integers")
+        _reject(np.floor(X) != X, X, "item ids are integers")
+    _reject(X < 0, X, "Negative values in data: item ids must not be negative")
+    present = X != 0
+    items, codes = np.unique(X[present].astype(np.int64), return_inverse=True)
+    return Sequences.from_codes(codes.ravel(), _offsets(present.sum(axis=1)), items)
+
+
+def _reject(bad: np.ndarray, X: np.ndarray, why: str) -> None:
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        raise ValueError(f"row {row}, position {column}: {why}, got {X[row, column]!r}")
+
+
+def _from_rows(rows: Any) -> Sequences:
+    if len(rows) == 0:
+        raise ValueError("X has no rows (0 sample(s)): pass at least one item sequence")
+    for number, row in enumerate(rows):
+        if isinstance(row, (str, bytes)) or not isinstance(
+            row, (list, tuple, np.ndarray, Sequence)
+        ):
+            raise _bad_row(number, row)
+        if isinstance(row, np.ndarray) and row.ndim != 1:
+            raise _bad_row(number, row)
+    lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+    # tolist turns an array's scalars into plain int and str, which one set() of types then checks
+    flat = list(chain.from_iterable(r.tolist() if isinstance(r, np.ndarray) else r for r in rows))
+    types = set(map(type, flat))
+    if all(issubclass(t, (int, np.integer)) and t is not bool for t in types):
+        try:
+            values = np.array(flat, dtype=np.int64)
+        except OverflowError:
+            raise _bad_item(rows, lambda v: not -(2**63) <= v < 2**63) from None
+        if len(values) and values.min() < 0:
+            raise _bad_item(rows, lambda v: v < 0)
+        items, codes = np.unique(values, return_inverse=True)
+        return Sequences.from_codes(codes.ravel(), _offsets(lengths), items)
+    if all(issubclass(t, str) for t in types):
+        names = sorted(set(flat))
+        place = {name: code for code, name in enumerate(names)}
+        codes = np.fromiter((place[name] for name in flat), dtype=np.int32, count=len(flat))
+        items = np.empty(len(names), dtype=object)
+        items[:] = [str(name) for name in names]
+        return Sequences.from_codes(codes, _offsets(lengths), items)
+    is_id = (int, np.integer, str)
+    raise _bad_item(
+        rows,
+        lambda v: isinstance(v, bool) or not isinstance(v, is_id),
+        otherwise="item ids must be all int or all str, got both",
+    )
+
+
+def _bad_row(number: int, row: Any) -> Exception:
+    return TypeError(
+        f"row {number}: expected a sequence of item ids, argument must be a list, a tuple or a "
+        f"1-D array, got {type(row).__name__}: {_short(row)}"
+    )
+
+
+def _bad_item(rows: Any, is_bad: Callable[[Any], bool], otherwise: str = "") -> Exception:
+    """Find the first offending id (or the first that mixes int and str) and say where it stands."""
+    first_is_text = None
+    for number, row in enumerate(rows):
+        for position, value in enumerate(row):
+            where = f"row {number}, position {position}: "
+            if is_bad(value):
+                kind = ValueError if isinstance(value, (int, float, np.number)) else TypeError
+                return kind(
+                    f"{where}item ids must be non-negative 64-bit integers or strings, "
+                    f"got {_short(value)} ({type(value).__name__})"
+                )
+            if first_is_text is None:
+                first_is_text = isinstance(value, str)
+            elif isinstance(value, str) != first_is_text:
+                return TypeError(f"{where}{otherwise}: {_short(value)} ({type(value).__name__})")
+    raise AssertionError("called without an offending id")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _not_empty(sequences: Sequences) -> Sequences:
+    if len(sequences) == 0:
+        raise ValueError("X has no rows (0 sample(s)): pass at least one item sequence")
+    return sequences
+
+
+def _offsets(lengths: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+
+
+def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Concatenate ``arange(start, start + length)`` for every pair, without a loop."""
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    return np.arange(total) + np.repeat(starts - (ends - lengths), lengths)
