@@ -1,0 +1,318 @@
+"""SequentialRecommender: any torch module that encodes sequences, as a scikit-learn estimator."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from skorch.callbacks import EarlyStopping
+
+from .._torch import isolated, resolve_device, seed_of
+from ..dataset import SequenceDataset
+from ..ranking import BaseRecommender
+from ..sequences import Sequences
+from .batching import LengthGroupedBatches, TrainingPatterns
+from .losses import LOSSES
+from .training import SequenceNet, ValidationNDCG, encode_histories
+
+__all__ = ["SequentialRecommender"]
+
+
+class SequentialRecommender(BaseRecommender):
+    """Next-item recommender around a torch module; the base of all neural ones here.
+
+    Parameters
+    ----------
+    module : type, subclass of torch.nn.Module
+        Called as ``module(n_items=..., **parameters)``. It must have
+
+        - ``encode(ids, lengths)``: int64 tensors (rows, length), right-padded with ``n_items``,
+          and (rows,); returns states (rows, length, dim), of which the state at t may depend on
+          the items up to t only;
+        - ``item_embedding``: a ``torch.nn.Embedding`` of at least ``n_items + 1`` rows, row
+          ``n_items`` being the padding; the score of item i is state . row i;
+        - optionally ``extra_loss(groups)``: a scalar that is added to the loss of a step.
+
+        A parameter of the module's constructor that bears the name of one of the parameters below
+        (``max_length``) is passed on.
+    loss : {"bce", "bpr", "ce", "sampled_softmax", "gbce"}, default="bce"
+        Equations in :func:`~sklearn_dr4sr.recommenders.losses.next_item_loss`. "bce" is the
+        paper's; "ce", over the full catalogue, is the strong one on small catalogues.
+    n_negatives : int, default=1
+        Negatives a target (shared by all targets of a length group for "sampled_softmax"; then
+        256 is a good number). Unused by "ce".
+    negatives : {"unseen", "uniform"}, default="unseen"
+        Draw negatives outside the pattern (the paper's Equation 7) or from all items (its code).
+    calibration : float in [0, 1], default=0.75
+        t of "gbce".
+    targets : {"all", "last"}, default="all"
+        Learn to predict every item of a pattern after its first, or its last only.
+    max_length : int, default=50
+        Longest input (N of the paper): earlier items are cut off.
+    max_epochs : int, default=200
+        Most epochs; the paper allows 1000.
+    patience : int, default=20
+        Epochs without a better validation NDCG@20 before training stops, where ``y`` is given.
+    batch_size : int, default=256
+        Patterns an optimizer step (B of the paper).
+    lr : float, default=1e-3
+        Learning rate of Adam.
+    weight_decay : float, default=0.0
+        L2 penalty in Adam.
+    exclude_seen : bool, default=True
+        Keep the history's own items out of the ranking, as the paper's code does.
+    callbacks : list of skorch callbacks or None, default=None
+        Passed on to the skorch net.
+    device : str, default="auto"
+        "auto" (cuda where there is one), "cpu", "cuda", ....
+    random_state : int, RandomState or None, default=None
+        Seed of initial weights, order, dropout and negatives.
+    verbose : int, default=0
+        1 prints a line an epoch.
+    **module_parameters :
+        ``module__name=value`` is passed to the module as ``name``.
+
+    Attributes
+    ----------
+    items_ : ndarray of shape (n_items,)
+        The catalogue, sorted: the columns of ``decision_function``.
+    net_ : skorch.NeuralNet
+        The fitted net, without its optimizer.
+    item_embeddings_ : ndarray of float32, shape (n_items, dim)
+    popularity_ : ndarray of float32, shape (n_items,)
+        Share of each item in the training patterns: the ranking for an empty history.
+    history_ : list of dict
+        An entry an epoch: "epoch", "train_loss", "valid_ndcg" (with ``y``), "dur" (seconds).
+    n_steps_ : int
+        Optimizer steps taken.
+    best_epoch_ : int
+        Epoch whose weights were kept.
+
+    Notes
+    -----
+    Each random batch is split into a few groups of similar length whose gradients add up: the same
+    step as one padded batch, for a fraction of its cost.
+
+    Training runs in a thread of its own with its own seed (see ``_torch.isolated``). On
+    KeyboardInterrupt it ends with the best weights so far and a warning.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_dr4sr.recommenders import SequentialRecommender
+    >>> class LastItem(torch.nn.Module):
+    ...     def __init__(self, n_items, dim=8):
+    ...         super().__init__()
+    ...         self.item_embedding = torch.nn.Embedding(n_items + 1, dim)
+    ...         self.step = torch.nn.Linear(dim, dim)
+    ...     def encode(self, ids, lengths):
+    ...         return self.step(self.item_embedding(ids))
+    >>> model = SequentialRecommender(LastItem, module__dim=16, loss="ce", lr=0.05, max_epochs=30,
+    ...                               random_state=0, device="cpu")
+    >>> model.fit([[1, 2, 3], [2, 3, 4], [1, 2, 3, 4]]).predict([[1], [2]], k=1)
+    array([[2],
+           [3]])
+    """
+
+    def __init__(
+        self,
+        module: Any = None,
+        *,
+        loss: str = "bce",
+        n_negatives: int = 1,
+        negatives: str = "unseen",
+        calibration: float = 0.75,
+        targets: str = "all",
+        max_length: int = 50,
+        max_epochs: int = 200,
+        patience: int = 20,
+        batch_size: int = 256,
+        lr: float = 1e-3,
+        weight_decay: float = 0.0,
+        exclude_seen: bool = True,
+        callbacks: Any = None,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: int = 0,
+        **module_parameters: Any,
+    ) -> None:
+        self.module = module
+        self.loss = loss
+        self.n_negatives = n_negatives
+        self.negatives = negatives
+        self.calibration = calibration
+        self.targets = targets
+        self.max_length = max_length
+        self.max_epochs = max_epochs
+        self.patience = patience
+        self.batch_size = batch_size
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.exclude_seen = exclude_seen
+        self.callbacks = callbacks
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+        _check_module_names(module_parameters)
+        vars(self).update(module_parameters)
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Parameters by name, ``module__`` ones among them."""
+        given = {name: value for name, value in vars(self).items() if name.startswith("module__")}
+        return {**super().get_params(deep=deep), **given}
+
+    def set_params(self, **params: Any) -> SequentialRecommender:
+        """Set parameters, ``module__`` ones among them."""
+        extra = {name: params.pop(name) for name in list(params) if name.startswith("module__")}
+        if extra and not self._takes_module:
+            raise ValueError(f"{type(self).__name__} has no parameter {next(iter(extra))!r}")
+        vars(self).update(extra)
+        return super().set_params(**params)
+
+    #: A subclass names its module here; it then has no ``module`` parameter.
+    _module: type[torch.nn.Module] | None = None
+
+    @property
+    def _takes_module(self) -> bool:
+        return self._module is None
+
+    def _check_parameters(self) -> None:
+        choices = {
+            "loss": LOSSES,
+            "negatives": ("unseen", "uniform"),
+            "targets": ("all", "last"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name}: expected one of {allowed}, got {getattr(self, name)!r}")
+        whole = ("n_negatives", "max_length", "max_epochs", "patience", "batch_size")
+        whole += ("embedding_dim", "hidden_dim", "n_layers", "n_heads")
+        for name in whole:
+            value = getattr(self, name, 1)
+            if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+        ranges = {"lr": (0, None), "weight_decay": (0, None), "calibration": (0, 1)}
+        ranges["dropout"] = (0, 1)
+        for name, (low, high) in ranges.items():
+            value = getattr(self, name, low)
+            number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+            if not number or not low <= value or (high is not None and value > high):
+                upper = "" if high is None else f" and at most {high}"
+                raise ValueError(f"{name} must be a number of at least {low}{upper}, got {value!r}")
+        if self.lr == 0 or getattr(self, "dropout", 0) == 1:
+            raise ValueError(
+                f"lr must be above 0 and dropout below 1, got lr={self.lr!r}, "
+                f"dropout={getattr(self, 'dropout', 0)!r}"
+            )
+        if self._takes_module and not (
+            isinstance(self.module, type) and issubclass(self.module, torch.nn.Module)
+        ):
+            raise TypeError(f"module: expected a subclass of torch.nn.Module, got {self.module!r}")
+        resolve_device(self.device)
+
+    def _module_parameters(self, dataset: SequenceDataset) -> dict[str, Any]:
+        """Arguments for the module: those that it names and the estimator has."""
+        module = self._module or self.module
+        names = inspect.signature(module.__init__).parameters
+        shared = {name: vars(self)[name] for name in names if name in vars(self)}
+        given = {
+            name.removeprefix("module__"): value
+            for name, value in vars(self).items()
+            if name.startswith("module__")
+        }
+        return {**shared, **given, "n_items": len(dataset.histories.items)}
+
+    def _fit(self, dataset: SequenceDataset, target: np.ndarray | None) -> None:
+        device = resolve_device(self.device)
+        seed = seed_of(self.random_state)
+        patterns = TrainingPatterns(
+            dataset.patterns, dataset.weights, self.max_length, self.targets
+        )
+        net = self._make_net(dataset, target, device, seed)
+        isolated(lambda: net.fit(patterns, None), seed=seed, device=device)
+        if net.interrupted:
+            warnings.warn(
+                f"{type(self).__name__}.fit was interrupted in epoch {len(net.history)}: the "
+                "best weights so far are kept, and the estimator is usable",
+                stacklevel=3,
+            )
+        counts = np.bincount(dataset.patterns.codes, minlength=len(dataset.histories.items))
+        self.popularity_ = (counts / counts.sum()).astype(np.float32)
+        self.history_ = _epochs(net.history)
+        self.n_steps_ = sum(len(epoch["batches"]) for epoch in net.history)
+        ndcg = [epoch["valid_ndcg"] for epoch in self.history_ if "valid_ndcg" in epoch]
+        self.best_epoch_ = int(np.argmax(ndcg)) + 1 if ndcg else len(self.history_)
+        self.item_embeddings_ = net.item_matrix().detach().cpu().numpy().copy()
+        net.trim_for_prediction()
+        net.module_.eval()
+        self.net_ = net
+
+    def _make_net(
+        self, dataset: SequenceDataset, target: np.ndarray | None, device: torch.device, seed: int
+    ) -> SequenceNet:
+        callbacks = []
+        if target is not None and (target != -2).any():
+            rows = np.flatnonzero(target != -2)
+            held_out = ValidationNDCG(
+                dataset.histories[rows], target[rows], self.max_length, self.exclude_seen
+            )
+            stop = EarlyStopping(
+                monitor="valid_ndcg",
+                lower_is_better=False,
+                patience=self.patience,
+                threshold=0.0,
+                load_best=True,
+                sink=print if self.verbose else _silent,
+            )
+            callbacks = [("validation", held_out), ("early_stopping", stop)]
+        module_parameters = {
+            f"module__{name}": value for name, value in self._module_parameters(dataset).items()
+        }
+        return SequenceNet(
+            self._module or self.module,
+            loss=self.loss,
+            n_negatives=self.n_negatives,
+            negatives=self.negatives,
+            calibration=self.calibration,
+            optimizer=torch.optim.Adam,
+            optimizer__weight_decay=self.weight_decay,
+            lr=self.lr,
+            max_epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            iterator_train=LengthGroupedBatches,
+            iterator_train__seed=seed,
+            train_split=None,
+            callbacks=callbacks + list(self.callbacks or []),
+            device=str(device),
+            verbose=self.verbose,
+            **module_parameters,
+        )
+
+    def _scores(self, histories: Sequences) -> torch.Tensor:
+        net = self.net_
+        with torch.no_grad():
+            queries = encode_histories(net.module_, histories, self.max_length, net.device)
+            scores = queries @ net.item_matrix().T
+            empty = histories.lengths == 0
+            if empty.any():
+                popularity = torch.from_numpy(self.popularity_).to(scores.device)
+                scores[torch.from_numpy(empty).to(scores.device)] = popularity
+        return scores
+
+
+def _silent(*args: Any) -> None:
+    """Print nothing (and pickle, which a lambda would not)."""
+
+
+def _check_module_names(parameters: dict[str, Any]) -> None:
+    for name in parameters:
+        if not name.startswith("module__"):
+            raise TypeError(f"SequentialRecommender has no parameter {name!r}")
+
+
+def _epochs(history: Any) -> list[dict[str, float]]:
+    kept = ("epoch", "train_loss", "valid_ndcg", "dur")
+    return [{name: epoch[name] for name in kept if name in epoch} for epoch in history]

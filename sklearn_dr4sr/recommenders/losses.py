@@ -1,0 +1,135 @@
+"""Next-item losses over flat positions: states (n, dim), targets (n,), item matrix (n_items, dim)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional as F
+
+__all__ = ["LOSSES", "cross_entropy_sum", "next_item_loss"]
+
+LOSSES = ("bce", "bpr", "ce", "sampled_softmax", "gbce")
+
+#: Logits held at once by the full cross-entropy: 16 MB, so that a chunk stays near the cores.
+CHUNK_SIZE = 2**22
+
+#: Probabilities below this are zero in the gradient: what they add is far below rounding, and
+#: their squares in Adam would be denormal.
+NEGLIGIBLE = 1e-15
+
+Draw = Callable[[int], torch.Tensor]
+
+
+def next_item_loss(
+    loss: str,
+    states: torch.Tensor,
+    targets: torch.Tensor,
+    item_matrix: torch.Tensor,
+    draw: Draw,
+    n_negatives: int,
+    calibration: float,
+) -> torch.Tensor:
+    r"""Loss of each position, shape (n,).
+
+    Parameters
+    ----------
+    loss : {"bce", "bpr", "ce", "sampled_softmax", "gbce"}
+        With s+ = h.v+ and s- = h.v- for m negatives:
+
+        - bce: softplus(-s+) + mean softplus(s-), the paper's Equation 7
+        - bpr: mean softplus(s- - s+)
+        - ce: log sum over all items of exp(s) - s+
+        - sampled_softmax: the same over the target and m negatives that all positions share
+          (a negative that is the position's own target is left out)
+        - gbce: (beta softplus(-s+) + sum softplus(s-)) / (m + 1), with
+          beta = alpha (t (1 - 1 / alpha) + 1 / alpha), alpha = m / (n_items - 1) [1]_
+    states : tensor of shape (n, dim)
+    targets : tensor of int64, shape (n,)
+    item_matrix : tensor of shape (n_items, dim)
+    draw : callable
+        ``draw(m)`` returns negatives of shape (n, m), ``draw(-m)`` m shared ones of shape (m,).
+    n_negatives : int
+        m.
+    calibration : float in [0, 1]
+        t of gbce.
+
+    References
+    ----------
+    .. [1] Petrov and Macdonald, "gSASRec: Reducing Overconfidence in Sequential Recommendation
+       Trained with Negative Sampling", RecSys 2023.
+    """
+    if loss == "ce":
+        return F.cross_entropy(states @ item_matrix.T, targets, reduction="none")
+    positive = (states * F.embedding(targets, item_matrix)).sum(-1)  # (n,)
+    if loss == "sampled_softmax":
+        shared = draw(-n_negatives)  # (m,)
+        negative = states @ F.embedding(shared, item_matrix).T  # (n, m)
+        negative = negative.masked_fill(shared == targets[:, None], -torch.inf)
+        return torch.cat([positive[:, None], negative], dim=1).logsumexp(dim=1) - positive
+    negative_items = F.embedding(draw(n_negatives), item_matrix)  # (n, m, dim)
+    negative = (negative_items * states[:, None, :]).sum(-1)  # (n, m)
+    if loss == "bce":
+        return F.softplus(-positive) + F.softplus(negative).mean(-1)
+    if loss == "bpr":
+        return F.softplus(negative - positive[:, None]).mean(-1)
+    alpha = n_negatives / max(1, len(item_matrix) - 1)
+    beta = alpha * (calibration * (1 - 1 / alpha) + 1 / alpha)
+    return (beta * F.softplus(-positive) + F.softplus(negative).sum(-1)) / (n_negatives + 1)
+
+
+class _CrossEntropySum(torch.autograd.Function):
+    """Weighted sum of full cross-entropies; the gradient is made in the forward pass.
+
+    One pass over a chunk of logits while it is in the cache gives the loss and, in place, the
+    gradient softmax - one-hot; neither logits nor probabilities are kept.
+    """
+
+    @staticmethod
+    def forward(ctx, states, item_matrix, targets, weights):  # noqa: ANN001, ANN205
+        total = states.new_zeros(())
+        grad_states = torch.empty_like(states)
+        grad_items = torch.zeros_like(item_matrix)
+        rows = max(1, CHUNK_SIZE // len(item_matrix))
+        for start in range(0, len(states), rows):
+            part = slice(start, start + rows)
+            logits = states[part] @ item_matrix.T  # (rows, n_items)
+            target, weight = targets[part, None], weights[part, None]
+            at_target = logits.gather(1, target)
+            peak = logits.amax(dim=1, keepdim=True)
+            logits.sub_(peak).exp_()
+            norm = logits.sum(dim=1, keepdim=True)
+            total += (weight * (norm.log() + peak - at_target)).sum()
+            logits.mul_(weight / norm)
+            F.threshold_(logits, NEGLIGIBLE, 0.0)
+            logits.scatter_add_(1, target, -weight)
+            torch.mm(logits, item_matrix, out=grad_states[part])
+            grad_items.addmm_(logits.T, states[part])
+        ctx.save_for_backward(grad_states, grad_items)
+        return total
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):  # noqa: ANN001, ANN205
+        grad_states, grad_items = ctx.saved_tensors
+        return grad * grad_states, grad * grad_items, None, None
+
+
+def cross_entropy_sum(
+    states: torch.Tensor, item_matrix: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor
+) -> torch.Tensor:
+    """Sum of ``weights`` times the full cross-entropy of each position, without keeping logits.
+
+    Parameters
+    ----------
+    states : tensor of shape (n, dim)
+    item_matrix : tensor of shape (n_items, dim)
+    targets : tensor of int64, shape (n,)
+    weights : tensor of shape (n,), not negative
+        Not differentiated.
+
+    Returns
+    -------
+    tensor of shape ()
+    """
+    return _CrossEntropySum.apply(states, item_matrix, targets, weights)

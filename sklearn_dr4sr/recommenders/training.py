@@ -1,0 +1,222 @@
+"""The skorch net under every recommender: one optimizer step over length groups, and validation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import skorch
+import torch
+from skorch.callbacks import Callback
+
+from ..metrics import ndcg_of_ranks
+from ..sequences import Sequences
+from .batching import Batch, Group
+from .losses import cross_entropy_sum, next_item_loss
+
+__all__ = ["SequenceNet", "ValidationNDCG", "encode_histories", "held_out_ranks"]
+
+#: Padded tokens encoded at once when ranking.
+ENCODE_TOKENS = 2**15
+#: Scores held at once when validating: 64 MB.
+SCORE_CHUNK = 2**24
+
+
+class SequenceNet(skorch.NeuralNet):
+    """Train a module that has ``encode(ids, lengths)`` and ``item_embedding`` on length groups.
+
+    Parameters
+    ----------
+    module, **kwargs :
+        As ``skorch.NeuralNet``.
+    loss : str
+        One of ``losses.LOSSES``.
+    n_negatives : int
+    negatives : {"unseen", "uniform"}
+        Draw negatives outside the pattern (the paper) or from all items (its code).
+    calibration : float
+        t of gbce.
+    """
+
+    def __init__(
+        self,
+        module: Any,
+        *args: Any,
+        loss: str,
+        n_negatives: int,
+        negatives: str,
+        calibration: float,
+        **kwargs: Any,
+    ) -> None:
+        self.loss = loss
+        self.n_negatives = n_negatives
+        self.negatives = negatives
+        self.calibration = calibration
+        super().__init__(module, *args, criterion=torch.nn.Identity, **kwargs)
+
+    def fit_loop(self, *args: Any, **kwargs: Any) -> SequenceNet:
+        """Train; note an interrupt, which skorch swallows."""
+        self.interrupted = False
+        try:
+            return super().fit_loop(*args, **kwargs)
+        except KeyboardInterrupt:
+            self.interrupted = True
+            raise
+
+    def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
+        """Add up the gradient of each length group: the same step as one padded batch."""
+        self._set_training(True)
+        groups = [group.to(torch.device(self.device)) for group in batch.groups]
+        total = torch.zeros((), device=self.device)
+        for group in groups:
+            loss = self.group_loss(group) / batch.n_targets
+            loss.backward()
+            total += loss.detach()
+        if hasattr(self.module_, "extra_loss"):
+            extra = self.module_.extra_loss(groups)
+            if extra.requires_grad:
+                extra.backward()
+            total += extra.detach()
+        if not torch.isfinite(total):
+            epoch, step = len(self.history), len(self.history[-1]["batches"])
+            raise FloatingPointError(
+                f"the loss is {total.item()} in epoch {epoch}, batch {step}: lower lr={self.lr}, "
+                "or set callbacks to clip the gradient"
+            )
+        return {"loss": total, "y_pred": ()}
+
+    def group_loss(self, group: Group) -> torch.Tensor:
+        """Weighted sum of the losses of a group's targets."""
+        learnt = group.targets >= 0  # (rows, length)
+        states = self.module_.encode(group.ids, group.lengths)[learnt]  # (n, dim)
+        weights = None if group.weights is None else group.weights[learnt]
+        if self.loss == "ce":
+            items = self.item_matrix()
+            weights = torch.ones(len(states), device=states.device) if weights is None else weights
+            return cross_entropy_sum(states, items, group.targets[learnt], weights)
+        losses = self.position_losses(states, group, learnt)
+        return losses.sum() if weights is None else (losses * weights).sum()
+
+    def position_losses(
+        self, states: torch.Tensor, group: Group, learnt: torch.Tensor
+    ) -> torch.Tensor:
+        """Unweighted loss of each learnt position of a group, shape (n,)."""
+        items = self.item_matrix()
+
+        def draw(m: int) -> torch.Tensor:
+            if m < 0:
+                return torch.randint(len(items), (-m,), device=states.device)
+            shape = (len(states), m)
+            drawn = torch.randint(len(items), shape, device=states.device)
+            if self.negatives == "unseen":
+                rows = learnt.nonzero()[:, 0]
+                final = group.targets.gather(1, group.lengths[:, None] - 1)
+                own = torch.cat([group.ids, final], dim=1)[rows]  # (n, length + 1)
+                for _ in range(10):  # a pattern that holds the whole catalogue ends it too
+                    seen = (drawn[:, :, None] == own[:, None, :]).any(-1)
+                    if not seen.any():
+                        break
+                    fresh = torch.randint(len(items), shape, device=states.device)
+                    drawn = torch.where(seen, fresh, drawn)
+            return drawn
+
+        return next_item_loss(
+            self.loss,
+            states,
+            group.targets[learnt],
+            items,
+            draw,
+            self.n_negatives,
+            self.calibration,
+        )
+
+    def item_matrix(self) -> torch.Tensor:
+        """Embeddings of the catalogue, shape (n_items, dim): without padding and special rows."""
+        return self.module_.item_embedding.weight[: self.module__n_items]
+
+
+class ValidationNDCG(Callback):
+    """Record NDCG@20 of the held-out items after each epoch, as "valid_ndcg".
+
+    Parameters
+    ----------
+    histories : Sequences
+    target : ndarray of int64, shape (n_rows,)
+        Code of the held-out item; -1 (unknown item) never ranks.
+    max_length : int
+    exclude_seen : bool
+    """
+
+    def __init__(
+        self, histories: Sequences, target: np.ndarray, max_length: int, exclude_seen: bool
+    ) -> None:
+        self.histories = histories
+        self.target = target
+        self.max_length = max_length
+        self.exclude_seen = exclude_seen
+
+    def on_epoch_end(self, net: SequenceNet, **kwargs: Any) -> None:
+        """Rank the held-out items."""
+        queries = encode_histories(net.module_, self.histories, self.max_length, net.device)
+        rank = held_out_ranks(
+            queries, net.item_matrix().detach(), self.histories, self.target, self.exclude_seen
+        )
+        net.history.record("valid_ndcg", float(ndcg_of_ranks(rank, 20).mean()))
+
+
+@torch.no_grad()
+def encode_histories(
+    module: torch.nn.Module, histories: Sequences, max_length: int, device: Any
+) -> torch.Tensor:
+    """State after the last item of each history, shape (n_rows, dim); zeros for an empty one."""
+    module.eval()
+    kept = histories.last(max_length)
+    lengths, n_items = kept.lengths, len(histories.items)
+    order = np.argsort(lengths, kind="stable")
+    order = order[np.searchsorted(lengths[order], 1) :]
+    queries = None
+    start = 0
+    while start < len(order):  # rows of similar length together, so that little is padding
+        stop = start + 1
+        while stop < len(order) and (stop + 1 - start) * lengths[order[stop]] <= ENCODE_TOKENS:
+            stop += 1
+        rows = order[start:stop]
+        ids = torch.from_numpy(kept[rows].padded(fill=n_items)).to(device)
+        size = torch.from_numpy(lengths[rows]).to(device)
+        states = module.encode(ids, size)  # (rows, length, dim)
+        if queries is None:
+            queries = states.new_zeros(len(histories), states.shape[-1])
+        last = states[torch.arange(len(rows), device=device), size - 1]
+        queries[torch.from_numpy(rows).to(device)] = last
+        start = stop
+    if queries is None:
+        queries = torch.zeros(len(histories), module.item_embedding.weight.shape[1], device=device)
+    return queries
+
+
+@torch.no_grad()
+def held_out_ranks(
+    queries: torch.Tensor,
+    item_matrix: torch.Tensor,
+    histories: Sequences,
+    target: np.ndarray,
+    exclude_seen: bool,
+) -> np.ndarray:
+    """Rank of each held-out item among all; an equal score counts against it."""
+    n_items = len(item_matrix)
+    rank = np.full(len(target), n_items + 1)
+    known = np.flatnonzero(target >= 0)
+    rows = max(1, SCORE_CHUNK // n_items)
+    for start in range(0, len(known), rows):
+        part = known[start : start + rows]
+        wanted = torch.from_numpy(target[part]).to(queries.device)[:, None]
+        scores = queries[torch.from_numpy(part).to(queries.device)] @ item_matrix.T
+        own = scores.gather(1, wanted)
+        if exclude_seen:
+            seen = histories[part]
+            scores[seen.rows, seen.codes.astype(np.int64)] = -torch.inf
+        rank[part] = (scores >= own).sum(dim=1).cpu().numpy()
+        # an item of the history cannot be ranked, and NaN compares false: neither may look good
+        lost = torch.isneginf(scores.gather(1, wanted)) | torch.isnan(own)
+        rank[part[lost[:, 0].cpu().numpy()]] = n_items + 1
+    return rank
