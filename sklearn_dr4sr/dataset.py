@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .sequences import Sequences, as_sequences
+from .sequences import Sequences, as_sequences, ranges
 
 __all__ = ["ORIGINS", "PatternTable", "SequenceDataset", "as_dataset"]
 
@@ -247,8 +247,7 @@ class SequenceDataset:
         table = self.table
         first = np.searchsorted(table.source, rows, side="left")
         count = np.searchsorted(table.source, rows, side="right") - first
-        ends = np.cumsum(count)
-        picked = np.arange(count.sum()) + np.repeat(first - (ends - count), count)
+        picked = ranges(first, count)
         chosen = table[picked]
         part = PatternTable(
             chosen.sequences,
@@ -259,9 +258,8 @@ class SequenceDataset:
         )
         weights = None
         if self.weights is not None:
-            offsets = table.sequences.offsets
-            per_pattern = np.split(self.weights, offsets[1:-1])
-            weights = np.concatenate([per_pattern[p] for p in picked]) if len(picked) else None
+            offsets, lengths = table.sequences.offsets, table.sequences.lengths
+            weights = self.weights[ranges(offsets[picked], lengths[picked])]
         return SequenceDataset(self.histories[rows], part, weights)
 
     def __iter__(self) -> Any:

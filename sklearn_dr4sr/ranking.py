@@ -76,10 +76,11 @@ class BaseRecommender(SequenceInput, BaseEstimator):
         dataset = as_dataset(self._read(X, fitting=True))
         target = None if y is None else as_items(y, len(dataset))
         items = dataset.items
-        if len(dataset.patterns) == 0 or dataset.patterns.lengths.max() < 2:
+        longest = int(dataset.patterns.lengths.max(initial=0))
+        if longest < 2:
             raise ValueError(
                 "no sequence of X holds two items, so there is no transition to learn from "
-                f"({len(dataset)} sample(s))"
+                f"({len(dataset)} sample(s), the longest with {longest} feature(s), that is items)"
             )
         table = dataset.table
         encoded = SequenceDataset(

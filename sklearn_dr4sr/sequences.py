@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -115,13 +115,13 @@ class Sequences(Sequence):
         picked = np.arange(len(self))[key]
         starts, lengths = self.offsets[picked], self.lengths[picked]
         return Sequences.from_codes(
-            self.codes[_ranges(starts, lengths)], _offsets(lengths), self.items
+            self.codes[ranges(starts, lengths)], _offsets(lengths), self.items
         )
 
     def __iter__(self) -> Iterator[list]:
         flat = self.items[self.codes].tolist()
         bounds = self.offsets.tolist()
-        return (flat[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True))
+        return (flat[a:b] for a, b in pairwise(bounds))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequences):
@@ -162,14 +162,14 @@ class Sequences(Sequence):
         lengths = np.minimum(self.lengths, n)
         starts = self.offsets[1:] - lengths
         return Sequences.from_codes(
-            self.codes[_ranges(starts, lengths)], _offsets(lengths), self.items
+            self.codes[ranges(starts, lengths)], _offsets(lengths), self.items
         )
 
     def drop_last(self, n: int = 1) -> Sequences:
         """Leave the last ``n`` items of each row out (a shorter row becomes empty)."""
         lengths = np.maximum(self.lengths - n, 0)
         return Sequences.from_codes(
-            self.codes[_ranges(self.offsets[:-1], lengths)], _offsets(lengths), self.items
+            self.codes[ranges(self.offsets[:-1], lengths)], _offsets(lengths), self.items
         )
 
     def padded(self, width: int | None = None, *, fill: int = -1) -> np.ndarray:
@@ -264,21 +264,16 @@ def as_items(y: Any, n_rows: int) -> np.ndarray:
         raise ValueError(f"y has {len(y)} entries, X has {n_rows} rows: they must be equal")
     taken = np.empty(n_rows, dtype=object)
     for row, value in enumerate(y):
+        if isinstance(value, (float, np.floating)):  # integers with NaN for the missing
+            value = None if np.isnan(value) else int(value) if float(value).is_integer() else value
         if value is None or isinstance(value, str):
             taken[row] = value
-        elif isinstance(value, (bool, np.bool_)):
-            raise ValueError(f"y, row {row}: expected an item id (int or str), got {value!r}")
-        elif isinstance(value, (int, np.integer)):
+        elif isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 0:
             taken[row] = int(value)
-        elif isinstance(value, (float, np.floating)):
-            if np.isnan(value):
-                taken[row] = None
-            elif float(value).is_integer():  # integers with NaN for the missing arrive as floats
-                taken[row] = int(value)
-            else:
-                raise ValueError(f"y, row {row}: expected an item id (int or str), got {value!r}")
-        else:
-            raise ValueError(f"y, row {row}: expected an item id (int or str), got {value!r}")
+        else:  # a negative id would match the mark at the end of a short ranking
+            raise ValueError(
+                f"y, row {row}: expected an item id (int, not negative, or str), got {value!r}"
+            )
     return taken
 
 
@@ -307,8 +302,8 @@ def _from_padded(X: np.ndarray) -> Sequences:
         if not all(numbers):
             row = int(numbers.index(False)) // X.shape[1]
             raise TypeError(
-                f"row {row}: a 2-D array must be numeric (argument must be zero-padded integers), "
-                f"got {X.ravel()[numbers.index(False)]!r}; pass string ids as a list of sequences"
+                f"row {row}: the argument must be a list of sequences for string ids; a 2-D array "
+                f"holds numbers, zero-padded, got {_short(X.ravel()[numbers.index(False)])}"
             )
         X = X.astype(float)
     if X.dtype.kind not in "iuf":
@@ -410,7 +405,7 @@ def _offsets(lengths: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
 
-def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Concatenate ``arange(start, start + length)`` for every pair, without a loop."""
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if len(ends) else 0
