@@ -1,0 +1,108 @@
+"""What the counting baselines share: counted patterns, and scores linear in the history."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+
+from ..dataset import SequenceDataset
+from ..ranking import BaseRecommender
+from ..sequences import Sequences
+
+__all__ = ["LinearRecommender", "check_number", "item_counts", "transition_counts"]
+
+#: What popularity adds to a score, at most: it orders equal scores, and nothing else.
+TIE = 1e-9
+
+
+class LinearRecommender(BaseRecommender):
+    """Score items by a matrix: score(j) = sum over the history of recency(t) * matrix[i_t, j].
+
+    A subclass sets ``popularity_`` in ``_fit``, names its fitted matrix in ``_matrix`` and gives
+    the weight of an item ``t`` steps before the end of the history in ``_recency``. Equal scores
+    rank by popularity, by way of a term of at most 1e-9; so does an empty history.
+    """
+
+    @property
+    def _matrix(self) -> Any:
+        """Sparse or dense, (n_items, n_items), a row for each item of a history."""
+        raise NotImplementedError
+
+    def _recency(self, steps: np.ndarray) -> np.ndarray:
+        """Weight of a history's item by its steps from the end (0 = the last)."""
+        raise NotImplementedError
+
+    def _scores(self, histories: Sequences) -> torch.Tensor:
+        weights = self._recency(steps_from_end(histories)).astype(self._matrix.dtype)
+        shape = (len(histories), len(histories.items))
+        recent = sparse.csr_matrix((weights, histories.codes, histories.offsets), shape=shape)
+        scores = recent @ self._matrix
+        scores = scores.toarray() if sparse.issparse(scores) else scores
+        scores += TIE * self.popularity_ / max(self.popularity_.max(), np.finfo(float).tiny)
+        return torch.from_numpy(scores)
+
+
+def item_counts(dataset: SequenceDataset) -> np.ndarray:
+    """Occurrences of each item in the patterns, times their weights; float64, (n_items,)."""
+    patterns = dataset.patterns
+    return np.bincount(patterns.codes, weights=dataset.weights, minlength=len(patterns.items)) * 1.0
+
+
+def transition_counts(
+    dataset: SequenceDataset, gap_weights: np.ndarray, max_length: int | None = None
+) -> sparse.csr_matrix:
+    """Count how often an item follows another, weighted by the gap between them.
+
+    Parameters
+    ----------
+    dataset : SequenceDataset
+        Its patterns are counted; a weight multiplies the counts of the pairs that end in its item.
+    gap_weights : array of shape (max_gap,)
+        What a pair at gap 1, 2, ... adds (an item and its direct successor have gap 1).
+    max_length : int or None, default=None
+        Count within the last ``max_length`` items of each pattern.
+
+    Returns
+    -------
+    csr_matrix of float64, shape (n_items, n_items)
+        Row: the earlier item; column: the later one.
+    """
+    patterns = dataset.patterns
+    rows, codes = patterns.rows, patterns.codes
+    weights = np.ones(len(codes)) if dataset.weights is None else dataset.weights
+    usable = np.ones(len(codes), bool)
+    if max_length is not None:
+        usable = steps_from_end(patterns) < max_length
+    counts = sparse.csr_matrix((len(patterns.items),) * 2)
+    for gap, gap_weight in enumerate(gap_weights, start=1):
+        pair = (rows[:-gap] == rows[gap:]) & usable[:-gap]
+        values = gap_weight * weights[gap:][pair]
+        ends = codes[:-gap][pair], codes[gap:][pair]
+        counts = counts + sparse.csr_matrix((values, ends), shape=counts.shape)
+    return counts
+
+
+def steps_from_end(sequences: Sequences) -> np.ndarray:
+    """Count the steps from each interaction to the end of its row: 0 for the last."""
+    ends = np.repeat(sequences.offsets[1:], sequences.lengths)
+    return ends - 1 - np.arange(len(sequences.codes))
+
+
+def check_number(
+    name: str, value: Any, low: float, high: float = np.inf, *, integer: bool = False
+) -> None:
+    """Raise ValueError unless ``value`` is a finite number (an integer) in ``low`` .. ``high``."""
+    kind = Integral if integer else Real
+    if (
+        not isinstance(value, kind)
+        or isinstance(value, (bool, np.bool_))
+        or not (low <= value <= high and np.isfinite(value))
+    ):
+        what = "an integer" if integer else "a number"
+        bounds = f"in {low} .. {high}" if np.isfinite(high) else f"of at least {low}"
+        bounds = "that is finite" if np.isneginf(low) else bounds
+        raise ValueError(f"{name} must be {what} {bounds}, got {value!r}")

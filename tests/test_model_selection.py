@@ -1,0 +1,102 @@
+"""Leave-one-out splitting by hand, and the splitter in scikit-learn's own searches."""
+
+import numpy as np
+import pytest
+from sklearn.model_selection import GridSearchCV, cross_validate
+
+from sklearn_dr4sr.baselines import MarkovChain, Popularity
+from sklearn_dr4sr.datasets import make_sequences
+from sklearn_dr4sr.metrics import ranking_scorer
+from sklearn_dr4sr.model_selection import LeaveLastOut, leave_one_out
+
+
+@pytest.fixture(scope="module")
+def split():
+    return leave_one_out(make_sequences(400, 60, random_state=0))
+
+
+def test_rows_of_every_length():
+    train, validation, history, test = leave_one_out([[1], [1, 2], [1, 2, 3], [1, 2, 3, 4], []])
+    assert list(train) == [[1], [1], [1], [1, 2], []]
+    assert validation.tolist() == [None, None, 2, 3, None]
+    assert list(history) == [[1], [1], [1, 2], [1, 2, 3], []]
+    assert test.tolist() == [None, 2, 3, 4, None]
+
+
+def test_string_ids():
+    split = leave_one_out([["tea", "cup", "pot"], ["tea", "jam"]])
+    assert list(split.train) == [["tea"], ["tea"]]
+    assert split.validation.tolist() == ["cup", None]
+    assert split.test.tolist() == ["pot", "jam"]
+
+
+def test_no_held_out_item_is_in_a_vocabulary():
+    split = leave_one_out([[1, 2, 3, 4], [5, 6, 7]])
+    assert split.train.items.tolist() == [1, 2, 5]
+    assert split.history.items.tolist() == [1, 2, 3, 5, 6]
+
+
+def test_splitter_yields_one_fold(split):
+    X, y = [[1, 2], [3], [4, 5]], [None, 7, np.nan]
+    splitter = LeaveLastOut()
+    assert splitter.get_n_splits(X, y) == 1
+    [(train, test)] = splitter.split(X, y)
+    assert train.tolist() == [0, 1, 2]
+    assert test.tolist() == [1]
+    [(train, test)] = splitter.split(split.train, split.validation)
+    assert len(train) == len(test) == 400
+
+
+def test_splitter_asks_for_y():
+    with pytest.raises(ValueError, match=r"needs y.*leave_one_out"):
+        next(LeaveLastOut().split([[1, 2]]))
+    with pytest.raises(ValueError, match="no row has a held-out item"):
+        next(LeaveLastOut().split([[1, 2]], [None]))
+    with pytest.raises(ValueError, match="y has 1 entries, X has 2 rows"):
+        next(LeaveLastOut().split([[1, 2], [3]], [1]))
+
+
+def test_cross_validate_scores_the_held_out_items(split):
+    scorer = ranking_scorer("recall@10", "ndcg@10")
+    result = cross_validate(
+        MarkovChain(), split.train, split.validation, cv=LeaveLastOut(), scoring=scorer
+    )
+    expected = scorer(MarkovChain().fit(split.train), split.train, split.validation)
+    assert result["test_recall@10"].tolist() == [expected["recall@10"]]
+    assert result["test_ndcg@10"].tolist() == [expected["ndcg@10"]]
+
+
+def test_rows_without_a_held_out_item_still_train():
+    X, y = [[1, 2, 3], [1, 2], [3, 4]], [4, None, 1]
+    result = cross_validate(
+        Popularity(), X, y, cv=LeaveLastOut(), scoring=ranking_scorer("recall@1"),
+        return_estimator=True, return_indices=True, error_score="raise",
+    )  # fmt: skip
+    assert result["estimator"][0].popularity_.tolist() == [2, 2, 2, 1]
+    assert result["indices"]["test"][0].tolist() == [0, 2]
+
+
+def test_grid_search_with_several_metrics_and_refit(split):
+    search = GridSearchCV(
+        MarkovChain(),
+        {"max_gap": [1, 2], "n_recent": [1, 3]},
+        cv=LeaveLastOut(),
+        scoring=ranking_scorer("recall@10", "ndcg@10"),
+        refit="ndcg@10",
+        error_score="raise",
+    ).fit(split.train, split.validation)
+    assert search.best_score_ == search.cv_results_["mean_test_ndcg@10"].max()
+    assert search.cv_results_["mean_test_recall@10"].shape == (4,)
+    alone = MarkovChain(**search.best_params_).fit(split.train)
+    np.testing.assert_array_equal(search.predict(split.history), alone.predict(split.history))
+
+
+def test_grid_search_by_the_recommenders_own_score(split):
+    search = GridSearchCV(Popularity(), {"exclude_seen": [True, False]}, cv=LeaveLastOut())
+    search.fit(split.train, split.validation)
+    assert search.best_params_ == {"exclude_seen": True}
+
+
+def test_grid_search_without_y_says_what_is_missing(split):
+    with pytest.raises(ValueError, match="LeaveLastOut needs y"):
+        GridSearchCV(Popularity(), {}, cv=LeaveLastOut()).fit(split.train)

@@ -1,0 +1,312 @@
+"""The one door for data: what goes in comes out, and what is wrong is named."""
+
+import copy
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import _num_samples
+
+from sklearn_dr4sr import SequenceDataset, Sequences
+from sklearn_dr4sr.sequences import as_items, as_sequences, positions_in
+
+integers = st.one_of(st.integers(0, 9), st.integers(0, 2**63 - 1))
+rows_of_ints = st.lists(st.lists(integers, max_size=6), min_size=1, max_size=8)
+rows_of_text = st.lists(st.lists(st.text(max_size=3), max_size=6), min_size=1, max_size=8)
+any_rows = st.one_of(rows_of_ints, rows_of_text)
+
+
+def as_object_array(rows):
+    array = np.empty(len(rows), dtype=object)
+    array[:] = [np.array(row, dtype=object) for row in rows]
+    return array
+
+
+class TestForms:
+    @given(any_rows)
+    def test_what_goes_in_comes_out(self, rows):
+        before = copy.deepcopy(rows)
+        made = Sequences(rows)
+        assert list(made) == before == rows
+        assert [made[i] for i in range(len(made))] == rows
+        assert made.items.tolist() == sorted({item for row in rows for item in row})
+        assert made.lengths.tolist() == [len(row) for row in rows]
+        assert made.rows.tolist() == [i for i, row in enumerate(rows) for _ in row]
+
+    @given(any_rows)
+    def test_every_form_of_the_same_rows_is_equal(self, rows):
+        made = Sequences(rows)
+        forms = [tuple(map(tuple, rows)), as_object_array(rows), SequenceDataset(rows), made]
+        assert all(as_sequences(form) == made for form in forms)
+        assert as_sequences(made) is made
+
+    @given(rows_of_ints)
+    def test_numpy_integers_are_ints(self, rows):
+        made = as_sequences([np.array(row, dtype=np.int64) for row in rows])
+        assert made == Sequences(rows)
+        assert as_sequences([[np.int64(v) for v in row] for row in rows]) == made
+        assert all(type(item) is int for row in made for item in row)
+
+    @given(rows_of_text)
+    def test_numpy_text_is_text(self, rows):
+        made = as_sequences([[np.str_(v) for v in row] for row in rows])
+        assert made == Sequences(rows)
+        assert all(type(item) is str for item in made.items)
+
+    @given(st.lists(st.lists(st.integers(1, 9), max_size=5), min_size=1, max_size=6), st.data())
+    def test_zero_pads_in_a_matrix_wherever_it_stands(self, rows, data):
+        width = max(1, *map(len, rows))
+        matrix = np.zeros((len(rows), width), dtype=data.draw(st.sampled_from([int, float, "u2"])))
+        for line, row in zip(matrix, rows, strict=True):
+            free = sorted(data.draw(st.permutations(range(width)))[: len(row)])
+            line[free] = row
+        before = matrix.copy()
+        assert list(as_sequences(matrix)) == rows
+        assert list(as_sequences(matrix.astype(object))) == rows
+        assert list(as_sequences(pd.DataFrame(matrix))) == rows
+        np.testing.assert_array_equal(matrix, before)
+
+    def test_zero_is_an_item_in_a_list(self):
+        assert list(as_sequences([[0, 1], [0]])) == [[0, 1], [0]]
+
+    def test_a_series_of_lists(self):
+        assert list(as_sequences(pd.Series([[1, 2], [3]], index=[7, 9]))) == [[1, 2], [3]]
+
+    def test_empty_rows_are_legal(self):
+        assert list(Sequences([[], [1], []])) == [[], [1], []]
+        assert list(Sequences([[]])) == [[]]
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("rows", "error", "message"),
+        [
+            ([[1, 2], [3, -4]], ValueError, r"row 1, position 1: .*non-negative.*got -4"),
+            ([[1], [2, 1.5]], ValueError, r"row 1, position 1: .*got 1\.5 \(float\)"),
+            ([[1], [2, float("nan")]], ValueError, r"row 1, position 1: .*got nan"),
+            ([[True]], ValueError, r"row 0, position 0: .*got True \(bool\)"),
+            ([[1, None]], TypeError, r"row 0, position 1: .*got None \(NoneType\)"),
+            ([[1], [(2, 3)]], TypeError, r"row 1, position 0: .*got \(2, 3\) \(tuple\)"),
+            ([[1, 2], [3, "x"]], TypeError, r"row 1, position 1: .*got both: 'x' \(str\)"),
+            ([["x"], [3]], TypeError, r"row 1, position 0: .*got both: 3 \(int\)"),
+            ([[1], [2**63]], ValueError, r"row 1, position 0: .*64-bit.*got 9223372036854775808"),
+            ([[1], 2], TypeError, r"row 1: expected a sequence of item ids.*got int: 2"),
+            ([[1], "tea"], TypeError, r"row 1: .*got str: 'tea'"),
+            (["tea"], TypeError, r"row 0: .*got str: 'tea'"),
+            ([[1], None], TypeError, r"row 1: .*got NoneType"),
+            ([[1], {1, 2}], TypeError, r"row 1: .*got set"),
+            ([[1], np.ones((2, 2), int)], TypeError, r"row 1: .*got ndarray"),
+            ([], ValueError, r"no rows \(0 sample\(s\)\)"),
+            ("tea", TypeError, r"expected a list of item sequences.*got str"),
+            (None, TypeError, r"got NoneType"),
+            (7, TypeError, r"got int"),
+            ({1: [2]}, TypeError, r"got dict"),
+            (np.arange(3), ValueError, r"shape \(3,\) and dtype int64"),
+            (np.ones((2, 2, 2)), ValueError, r"shape \(2, 2, 2\)"),
+            (np.zeros((0, 3)), ValueError, r"0 sample\(s\)"),
+            (np.zeros((3, 0)), ValueError, r"0 feature\(s\)"),
+            (np.array([[1, 2], [3, -4]]), ValueError, r"row 1, position 1: Negative.*-4"),
+            (np.array([[1, 2], [np.nan, 4]]), ValueError, r"row 1, position 0: .*NaN"),
+            (np.array([[1, 2], [3, np.inf]]), ValueError, r"row 1, position 1: .*inf"),
+            (np.array([[1, 2.5]]), ValueError, r"row 0, position 1: .*got np\.float64\(2\.5\)"),
+            (np.array([[1, 2j]]), ValueError, r"Complex data not supported"),
+            (np.array([["a", "b"]]), TypeError, r"dtype <U1.*as a list of sequences"),
+            (np.array([[1, 2], [3, "b"]], dtype=object), TypeError, r"row 1: .*got 'b'"),
+        ],
+    )
+    def test_row_and_value_are_named(self, rows, error, message):
+        with pytest.raises(error, match=message):
+            as_sequences(rows)
+
+    def test_sparse_input_has_no_order(self):
+        from scipy.sparse import csr_matrix
+
+        with pytest.raises(TypeError, match="sparse input is not supported"):
+            as_sequences(csr_matrix(np.eye(2)))
+
+    def test_a_long_value_is_cut(self):
+        with pytest.raises(TypeError) as caught:
+            as_sequences([[1], "x" * 1000])
+        assert len(str(caught.value)) < 250
+
+    def test_no_rows_of_sequences_either(self):
+        with pytest.raises(ValueError, match="no rows"):
+            as_sequences(Sequences([[1]])[:0])
+
+
+class TestIndexing:
+    @given(any_rows, st.data())
+    def test_integers_and_slices_as_in_a_list(self, rows, data):
+        made = Sequences(rows)
+        at = data.draw(st.integers(-len(rows), len(rows) - 1))
+        cut = data.draw(st.slices(len(rows)))
+        assert made[at] == rows[at] == made[np.int64(at)]
+        assert list(made[cut]) == rows[cut]
+
+    @given(any_rows, st.data())
+    def test_arrays_and_masks_as_in_numpy(self, rows, data):
+        made = Sequences(rows)
+        picked = data.draw(st.lists(st.integers(-len(rows), len(rows) - 1)))
+        mask = np.array(data.draw(st.lists(st.booleans(), min_size=len(rows), max_size=len(rows))))
+        expected = [rows[i] for i in picked]
+        assert list(made[np.array(picked, dtype=int)]) == expected
+        assert list(made[mask]) == [row for row, kept in zip(rows, mask, strict=True) if kept]
+        if picked:
+            assert list(made[picked]) == list(_safe_indexing(made, picked)) == expected
+            assert list(made[np.array(picked), ...]) == expected
+        if mask.any():
+            assert list(_safe_indexing(made, mask)) == list(made[mask])
+
+    @pytest.mark.parametrize("at", [3, -4])
+    def test_out_of_range(self, at):
+        made = Sequences([[1], [2], [3]])
+        with pytest.raises(IndexError, match=f"row {at} is out of range for 3 rows"):
+            made[at]
+        with pytest.raises(IndexError):
+            made[[at]]
+
+    def test_there_is_one_axis(self):
+        with pytest.raises(TypeError, match="one axis"):
+            Sequences([[1, 2]])[0, 1]
+
+    def test_it_is_a_sequence(self):
+        made = Sequences([[1, 2], [], [1, 2]])
+        assert [1, 2] in made
+        assert [2] not in made
+        assert made.index([]) == 1
+        assert made.count([1, 2]) == 2
+        assert list(reversed(made)) == [[1, 2], [], [1, 2]]
+        assert made.shape == (3,)
+        assert _num_samples(made) == len(made) == 3
+
+    def test_a_slice_is_a_view(self):
+        made = Sequences([[1, 2], [3], [4, 5]])
+        assert np.shares_memory(made[1:].codes, made.codes)
+
+
+class TestOperations:
+    @given(any_rows, st.data())
+    def test_recode_skips_what_the_vocabulary_lacks(self, rows, data):
+        made = Sequences(rows)
+        mask = data.draw(
+            st.lists(st.booleans(), min_size=len(made.items), max_size=len(made.items))
+        )
+        items = made.items[np.array(mask, dtype=bool)]
+        recoded = made.recode(items)
+        kept = set(items.tolist())
+        assert recoded.items is items
+        assert list(recoded) == [[item for item in row if item in kept] for row in rows]
+
+    def test_recode_to_a_wider_vocabulary(self):
+        made = Sequences([[5, 3]]).recode(np.array([1, 3, 4, 5, 9]))
+        assert made.codes.tolist() == [3, 1]
+        assert made[0] == [5, 3]
+
+    def test_recode_between_integers_and_text_knows_nothing(self):
+        assert list(Sequences([[5, 3], []]).recode(Sequences([["5"]]).items)) == [[], []]
+
+    @given(any_rows, st.data())
+    def test_compact_keeps_rows_and_drops_items(self, rows, data):
+        made = Sequences(rows)
+        part = made[data.draw(st.slices(len(rows)))]
+        assert list(part.compact()) == list(part)
+        assert part.compact().items.tolist() == sorted({item for row in part for item in row})
+        assert made.compact() is made
+
+    @given(any_rows, st.integers(0, 7))
+    def test_last_and_drop_last(self, rows, n):
+        made = Sequences(rows)
+        assert list(made.last(n)) == [row[max(0, len(row) - n) :] for row in rows]
+        assert list(made.drop_last(n)) == [row[: max(0, len(row) - n)] for row in rows]
+        assert list(made) == rows
+
+    @given(any_rows, st.one_of(st.none(), st.integers(1, 7)), st.sampled_from([-1, 0, 99]))
+    def test_padded(self, rows, width, fill):
+        made = Sequences(rows)
+        matrix = made.padded(width, fill=fill)
+        assert matrix.shape == (len(rows), width or max(map(len, rows)))
+        for line, row in zip(matrix, made.last(matrix.shape[1]), strict=True):
+            assert made.items[line[: len(row)]].tolist() == row
+            assert (line[len(row) :] == fill).all()
+
+    @given(st.one_of(st.tuples(rows_of_ints, rows_of_ints), st.tuples(rows_of_text, rows_of_text)))
+    def test_concatenate(self, parts):
+        joined = Sequences.concatenate([Sequences(part) for part in parts])
+        assert list(joined) == parts[0] + parts[1]
+        assert joined.items.tolist() == sorted({v for part in parts for row in part for v in row})
+
+    def test_concatenate_parts_of_one_vocabulary(self):
+        made = Sequences([[3], [1, 2], [2]])
+        joined = Sequences.concatenate([made[2:], made[:0], made[:2]])
+        assert list(joined) == [[2], [3], [1, 2]]
+        assert joined.items is made.items
+
+    @given(any_rows)
+    def test_pickles(self, rows):
+        again = pickle.loads(pickle.dumps(Sequences(rows)))
+        assert again == Sequences(rows)
+        assert list(again) == rows
+
+    def test_equality(self):
+        made = Sequences([[1, 2], [3]])
+        assert made == Sequences([[9], [1, 2], [3]])[1:]  # another vocabulary, the same rows
+        assert made != Sequences([[1], [2, 3]])
+        assert made != Sequences([[1, 2], [4]])
+        assert made != Sequences([["1", "2"], ["3"]])
+        assert made != [[1, 2], [3]]
+
+    def test_repr(self):
+        assert repr(Sequences([[1, 2], [2]])) == "Sequences(2 rows, 3 interactions, 2 items)"
+
+
+class TestHeldOutItems:
+    @pytest.mark.parametrize(
+        "y",
+        [
+            [3, None, 5],
+            (3, np.nan, 5),
+            np.array([3, np.nan, 5]),
+            np.array([3, None, 5], dtype=object),
+            pd.Series([3, np.nan, 5]),
+            pd.Series([3, None, 5], dtype=object),
+        ],
+    )
+    def test_forms(self, y):
+        taken = as_items(y, 3)
+        assert taken.tolist() == [3, None, 5]
+        assert [type(item) for item in taken] == [int, type(None), int]
+
+    def test_text(self):
+        assert as_items(np.array(["a", "b"]), 2).tolist() == ["a", "b"]
+
+    @pytest.mark.parametrize("bad", [1.5, True, np.True_, -1, -2.0, np.inf, (1,), [1]])
+    def test_row_and_value_are_named(self, bad):
+        with pytest.raises(ValueError, match=r"y, row 1: expected an item id"):
+            as_items([1, bad], 2)
+
+    @pytest.mark.parametrize(
+        ("y", "message"),
+        [
+            ([1], "y has 1 entries, X has 2 rows"),
+            (np.ones((2, 1), int), r"1d array.*shape \(2, 1\)"),
+            ("ab", "got str"),
+            (7, "got int"),
+        ],
+    )
+    def test_one_item_a_row(self, y, message):
+        with pytest.raises(ValueError, match=message):
+            as_items(y, 2)
+
+
+@given(st.lists(integers, unique=True), st.lists(integers), st.booleans())
+def test_positions_in(known, wanted, as_text):
+    items, wanted = np.array(sorted(known), dtype=np.int64), np.array(wanted, dtype=np.int64)
+    if as_text:
+        items = np.array(sorted(map(str, known)), dtype=object)
+        wanted = np.array(list(map(str, wanted)), dtype=object)
+    place = {item: at for at, item in enumerate(items.tolist())}
+    assert positions_in(items, wanted).tolist() == [place.get(v, -1) for v in wanted.tolist()]
