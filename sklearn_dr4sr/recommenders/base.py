@@ -174,6 +174,10 @@ class SequentialRecommender(BaseRecommender):
 
     #: A subclass names its module here; it then has no ``module`` parameter.
     _module: type[torch.nn.Module] | None = None
+    #: What a subclass's own parameters may be: integers of at least 1, bounds, choices.
+    _integers: tuple[str, ...] = ()
+    _ranges: dict[str, tuple[float, float | None]] = {}
+    _choices: dict[str, tuple[str, ...]] = {}
 
     @property
     def _takes_module(self) -> bool:
@@ -184,6 +188,7 @@ class SequentialRecommender(BaseRecommender):
             "loss": LOSSES,
             "negatives": ("unseen", "uniform"),
             "targets": ("all", "last"),
+            **self._choices,
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -195,7 +200,7 @@ class SequentialRecommender(BaseRecommender):
             if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
         ranges = {"lr": (0, None), "weight_decay": (0, None), "calibration": (0, 1)}
-        ranges["dropout"] = (0, 1)
+        ranges |= {"dropout": (0, 1), **self._ranges}
         for name, (low, high) in ranges.items():
             value = getattr(self, name, low)
             number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
