@@ -1,6 +1,7 @@
 """Target models: sequential recommenders with fit and predict."""
 
 from .base import SequentialRecommender
+from .bsarec import BSARec
 from .sasrec import SASRec
 
-__all__ = ["SASRec", "SequentialRecommender"]
+__all__ = ["BSARec", "SASRec", "SequentialRecommender"]
