@@ -265,6 +265,23 @@ class SequenceDataset:
     def __iter__(self) -> Any:
         return (self[row] for row in range(len(self)))
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Lay the patterns of each row out one after the other, (n_rows, width).
+
+        Each pattern, and the row, ends in -1 (integer ids) or None (strings). Without this numpy
+        would take a data set for a sequence of data sets without end.
+        """
+        patterns, lengths = self.patterns, self.patterns.lengths + 1
+        absent = None if patterns.items.dtype == object else -1
+        flat = np.full(lengths.sum(), absent, dtype=patterns.items.dtype)
+        item = np.ones(len(flat), dtype=bool)
+        item[np.cumsum(lengths) - 1] = False
+        flat[item] = patterns.items[patterns.codes]
+        widths = np.bincount(self.source, weights=lengths, minlength=len(self))
+        matrix = np.full((len(self), int(widths.max(initial=0))), absent, dtype=flat.dtype)
+        matrix[np.arange(matrix.shape[1]) < widths[:, None]] = flat
+        return matrix if dtype is None else matrix.astype(dtype)
+
     def __getstate__(self) -> dict:
         self.table  # noqa: B018  (what is stored holds the patterns, not the recipe for them)
         return self.__dict__

@@ -17,8 +17,8 @@ from .sequences import Sequences, as_items, as_sequences
 
 __all__ = ["BaseRecommender", "top_k"]
 
-#: Scores held at once, in numbers: a chunk of 128 MB whatever the catalogue.
-CHUNK_SIZE = 2**25
+#: Scores held at once, in numbers, whatever the catalogue: 64 MB as doubles (larger is slower).
+CHUNK_SIZE = 2**23
 
 
 class SequenceInput:
@@ -31,6 +31,8 @@ class SequenceInput:
         tags.input_tags.two_d_array = True
         tags.input_tags.categorical = True
         tags.input_tags.positive_only = True
+        if tags.transformer_tags is not None:
+            tags.transformer_tags.preserves_dtype = []  # what comes out is a data set, no array
         return tags
 
     def _read(self, X: Any, *, fitting: bool = False) -> Any:

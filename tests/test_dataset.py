@@ -109,6 +109,17 @@ def test_every_kind_of_index(data):
         data[:0]
 
 
+def test_as_an_array_patterns_stand_side_by_side(data):
+    assert np.asarray(data).tolist() == [
+        [1, 2, -1, 1, 3, -1, -1],
+        [2, 3, -1, 3, 4, 5, -1],
+        [-1] * 7,
+    ]
+    assert np.asarray(data, dtype=float).dtype == float
+    text = SequenceDataset([["a"], ["b", "c"]])
+    assert np.asarray(text).tolist() == [["a", None, None], ["b", "c", None]]
+
+
 def test_scikit_learn_indexes_and_splits_it(data):
     assert list(_safe_indexing(data, [2, 0]).histories) == [[4], [1, 2, 3]]
     first, second = train_test_split(data, test_size=1, shuffle=False)
