@@ -2,6 +2,9 @@
 
 from .base import SequentialRecommender
 from .bsarec import BSARec
+from .cl4srec import CL4SRec
+from .gnn import GNN
+from .gru4rec import GRU4Rec
 from .sasrec import SASRec
 
-__all__ = ["BSARec", "SASRec", "SequentialRecommender"]
+__all__ = ["BSARec", "CL4SRec", "GNN", "GRU4Rec", "SASRec", "SequentialRecommender"]
