@@ -3,7 +3,9 @@
 import inspect
 
 import pytest
+import sklearn
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
+from sklearn.utils.fixes import parse_version
 
 from sklearn_dr4sr.baselines import EASE, MarkovChain, Popularity, SequentialRules
 from sklearn_dr4sr.mining import PatternMiner
@@ -27,6 +29,10 @@ RAGGED_OUTPUT = (
 
 #: Checks that fail with every estimator, and why that is right.
 EXPECTED_FAILURES = {"check_n_features_in_after_fitting": NO_WIDTH}
+if parse_version(sklearn.__version__) < parse_version("1.8"):
+    EXPECTED_FAILURES["check_positive_only_tag_during_fit"] = (
+        "the check itself fails on integers: it subtracts their mean from them in place"
+    )
 
 #: Further ones, by class; at most four an estimator in all.
 EXPECTED_FAILURES_BY_CLASS = {
