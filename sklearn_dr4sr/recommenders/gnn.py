@@ -90,7 +90,7 @@ class GNNModule(SASRecModule):
         super().__init__(n_items, max_length, embedding_dim, hidden_dim, n_layers, n_heads, dropout)
         self.adjacency = adjacency
         self.graph_layers = graph_layers
-        self._graph = self._cached = None
+        self._graph = self._cached = None  # neither is stored
 
     def encode(self, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """States after each item, (batch, length) -> (batch, length, dim)."""
@@ -101,11 +101,14 @@ class GNNModule(SASRecModule):
     def smoothed_items(self) -> torch.Tensor:
         """Embeddings averaged over the graph, (n_items + 1, dim); once for unchanged weights."""
         weight = self.item_embedding.weight
-        state = (weight._version, weight.data_ptr(), weight.dtype, torch.is_grad_enabled())
-        if self._cached is None or self._cached[0] is not weight or self._cached[1] != state:
+        kind = (id(weight), weight.dtype, weight.device, torch.is_grad_enabled())
+        # by value: comparing takes a hundredth of smoothing, and torch's fused optimizers leave
+        # the version counter of what they change as it was
+        if not self._cached or self._cached[0] != kind or not torch.equal(self._cached[1], weight):
             n_items = self.adjacency.shape[0]
             smooth = _Smooth.apply(weight[:n_items], self._graph_like(weight), self.graph_layers)
-            self._cached = (weight, state, torch.cat([smooth, weight[n_items:]]))
+            smooth = torch.cat([smooth, weight[n_items:]])
+            self._cached = (kind, weight.detach().clone(), smooth, weight)
         return self._cached[2]
 
     def _graph_like(self, weight: torch.Tensor) -> tuple[torch.Tensor, ...]:
