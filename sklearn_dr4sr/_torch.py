@@ -87,7 +87,7 @@ def isolated(function: Callable[[], T], *, seed: int, device: torch.device) -> T
     thread.start()
     while thread.is_alive():
         try:
-            thread.join()
+            thread.join(0.2)  # a wait without end would not notice an interrupt everywhere
         except KeyboardInterrupt:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(
                 ctypes.c_ulong(thread.ident), ctypes.py_object(KeyboardInterrupt)

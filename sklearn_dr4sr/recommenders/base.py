@@ -56,6 +56,9 @@ class SequentialRecommender(BaseRecommender):
         Most epochs; the paper allows 1000.
     patience : int, default=20
         Epochs without a better validation NDCG@20 before training stops, where ``y`` is given.
+    steps_per_epoch : int or None, default=None
+        Optimizer steps an epoch; None: one pass over the patterns. With a number, training sets of
+        any size are validated, and stopped, after the same number of steps.
     batch_size : int, default=256
         Patterns an optimizer step (B of the paper).
     lr : float, default=1e-3
@@ -129,6 +132,7 @@ class SequentialRecommender(BaseRecommender):
         max_length: int = 50,
         max_epochs: int = 200,
         patience: int = 20,
+        steps_per_epoch: int | None = None,
         batch_size: int = 256,
         lr: float = 1e-3,
         weight_decay: float = 0.0,
@@ -148,6 +152,7 @@ class SequentialRecommender(BaseRecommender):
         self.max_length = max_length
         self.max_epochs = max_epochs
         self.patience = patience
+        self.steps_per_epoch = steps_per_epoch
         self.batch_size = batch_size
         self.lr = lr
         self.weight_decay = weight_decay
@@ -194,7 +199,9 @@ class SequentialRecommender(BaseRecommender):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}: expected one of {allowed}, got {getattr(self, name)!r}")
         whole = ("n_negatives", "max_length", "max_epochs", "patience", "batch_size")
-        whole += ("embedding_dim", "hidden_dim", "n_layers", "n_heads")
+        whole += ("embedding_dim", "hidden_dim", "n_layers", "n_heads", *self._integers)
+        if self.steps_per_epoch is not None:
+            whole += ("steps_per_epoch",)
         for name in whole:
             value = getattr(self, name, 1)
             if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
@@ -283,12 +290,14 @@ class SequentialRecommender(BaseRecommender):
             negatives=self.negatives,
             calibration=self.calibration,
             optimizer=torch.optim.Adam,
+            optimizer__fused=True,
             optimizer__weight_decay=self.weight_decay,
             lr=self.lr,
             max_epochs=self.max_epochs,
             batch_size=self.batch_size,
             iterator_train=LengthGroupedBatches,
             iterator_train__seed=seed,
+            iterator_train__steps=self.steps_per_epoch,
             train_split=None,
             callbacks=callbacks + list(self.callbacks or []),
             device=str(device),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -118,24 +119,34 @@ class LengthGroupedBatches:
     batch_size : int
         Patterns of one optimizer step.
     seed : int
-        Seed of the order; every epoch draws a new one.
+        Seed of the order; every pass draws a new one.
+    steps : int or None
+        Batches an epoch; None: one pass over the patterns. An epoch may end within a pass, and the
+        next one goes on from there.
     """
 
-    def __init__(self, dataset: TrainingPatterns, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, dataset: TrainingPatterns, batch_size: int, seed: int, steps: int | None = None
+    ) -> None:
         self.dataset = dataset
         self.batch_size = batch_size
         self.rng = np.random.default_rng(seed)
+        self.steps = steps or -(-len(dataset) // batch_size)
+        self.stream = self._passes()
         share = min(1.0, batch_size / max(1, len(dataset)))
         self.edges = group_edges(dataset.lengths, share)
 
     def __len__(self) -> int:
-        return -(-len(self.dataset) // self.batch_size)
+        return self.steps
 
     def __iter__(self) -> Iterator[Batch]:
-        order = self.rng.permutation(len(self.dataset))
-        for start in range(0, len(order), self.batch_size):
-            rows = order[start : start + self.batch_size]
-            yield self.batch(rows)
+        return islice(self.stream, self.steps)
+
+    def _passes(self) -> Iterator[Batch]:
+        while True:
+            order = self.rng.permutation(len(self.dataset))
+            for start in range(0, len(order), self.batch_size):
+                yield self.batch(order[start : start + self.batch_size])
 
     def batch(self, rows: np.ndarray) -> Batch:
         """Split the given rows of the data set into length groups."""

@@ -61,14 +61,16 @@ def next_item_loss(
     """
     if loss == "ce":
         return F.cross_entropy(states @ item_matrix.T, targets, reduction="none")
-    positive = (states * F.embedding(targets, item_matrix)).sum(-1)  # (n,)
     if loss == "sampled_softmax":
+        positive = (states * F.embedding(targets, item_matrix)).sum(-1)  # (n,)
         shared = draw(-n_negatives)  # (m,)
         negative = states @ F.embedding(shared, item_matrix).T  # (n, m)
         negative = negative.masked_fill(shared == targets[:, None], -torch.inf)
         return torch.cat([positive[:, None], negative], dim=1).logsumexp(dim=1) - positive
-    negative_items = F.embedding(draw(n_negatives), item_matrix)  # (n, m, dim)
-    negative = (negative_items * states[:, None, :]).sum(-1)  # (n, m)
+    # one look-up for both: the gradient of each would be a dense matrix of the catalogue's size
+    both = torch.cat([targets[:, None], draw(n_negatives)], dim=1)  # (n, 1 + m)
+    scores = (F.embedding(both, item_matrix) * states[:, None, :]).sum(-1)
+    positive, negative = scores[:, 0], scores[:, 1:]
     if loss == "bce":
         return F.softplus(-positive) + F.softplus(negative).mean(-1)
     if loss == "bpr":
@@ -91,9 +93,12 @@ class _CrossEntropySum(torch.autograd.Function):
         grad_states = torch.empty_like(states)
         grad_items = torch.zeros_like(item_matrix)
         rows = max(1, CHUNK_SIZE // len(item_matrix))
+        # one buffer for all chunks: a fresh one each would be paged in anew each time
+        buffer = states.new_empty(min(rows, len(states)), len(item_matrix))
         for start in range(0, len(states), rows):
             part = slice(start, start + rows)
-            logits = states[part] @ item_matrix.T  # (rows, n_items)
+            logits = buffer[: len(states[part])]  # (rows, n_items)
+            torch.mm(states[part], item_matrix.T, out=logits)
             target, weight = targets[part, None], weights[part, None]
             at_target = logits.gather(1, target)
             peak = logits.amax(dim=1, keepdim=True)

@@ -77,7 +77,7 @@ class SASRec(SequentialRecommender):
         Normalise the embedded input. With ``loss="ce"`` and ``hidden_dim=256`` this is the strong
         setting; the paper's has none.
     loss, n_negatives, negatives, calibration, targets, max_length, max_epochs, patience, \
-batch_size, lr, weight_decay, exclude_seen, callbacks, device, random_state, verbose :
+steps_per_epoch, batch_size, lr, weight_decay, exclude_seen, callbacks, device, random_state, verbose :
         As :class:`SequentialRecommender`.
 
     Attributes
@@ -124,6 +124,7 @@ batch_size, lr, weight_decay, exclude_seen, callbacks, device, random_state, ver
         max_length: int = 50,
         max_epochs: int = 200,
         patience: int = 20,
+        steps_per_epoch: int | None = None,
         batch_size: int = 256,
         lr: float = 1e-3,
         weight_decay: float = 0.0,
@@ -147,6 +148,7 @@ batch_size, lr, weight_decay, exclude_seen, callbacks, device, random_state, ver
         self.max_length = max_length
         self.max_epochs = max_epochs
         self.patience = patience
+        self.steps_per_epoch = steps_per_epoch
         self.batch_size = batch_size
         self.lr = lr
         self.weight_decay = weight_decay

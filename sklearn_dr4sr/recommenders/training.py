@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import skorch
 import torch
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, EarlyStopping
 
 from ..metrics import ndcg_of_ranks
 from ..sequences import Sequences
@@ -55,80 +55,74 @@ class SequenceNet(skorch.NeuralNet):
         super().__init__(module, *args, criterion=torch.nn.Identity, **kwargs)
 
     def fit_loop(self, *args: Any, **kwargs: Any) -> SequenceNet:
-        """Train; note an interrupt, which skorch swallows."""
+        """Train; note an interrupt, which skorch swallows (its EarlyStopping ends by one too)."""
         self.interrupted = False
         try:
             return super().fit_loop(*args, **kwargs)
         except KeyboardInterrupt:
-            self.interrupted = True
+            stops = [c for _, c in self.callbacks_ if isinstance(c, EarlyStopping)]
+            self.interrupted = not any(stop.misses_ >= stop.patience for stop in stops)
             raise
 
     def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
-        """Add up the gradient of each length group: the same step as one padded batch."""
+        """Take the gradient of a batch: encoded group by group, its loss taken at once."""
         self._set_training(True)
         groups = [group.to(torch.device(self.device)) for group in batch.groups]
-        total = torch.zeros((), device=self.device)
-        for group in groups:
-            loss = self.group_loss(group) / batch.n_targets
-            loss.backward()
-            total += loss.detach()
+        states = [self.module_.encode(group.ids, group.lengths) for group in groups]
+        loss = self.batch_loss(states, groups) / batch.n_targets
         if hasattr(self.module_, "extra_loss"):
-            extra = self.module_.extra_loss(groups)
-            if extra.requires_grad:
-                extra.backward()
-            total += extra.detach()
-        if not torch.isfinite(total):
+            loss = loss + self.module_.extra_loss(groups)
+        if not torch.isfinite(loss):
             epoch, step = len(self.history), len(self.history[-1]["batches"])
             raise FloatingPointError(
-                f"the loss is {total.item()} in epoch {epoch}, batch {step}: lower lr={self.lr}, "
-                "or set callbacks to clip the gradient"
+                f"the loss is {loss.item()} in epoch {epoch}, batch {step}: lower lr={self.lr}, "
+                "or pass callbacks that clip the gradient"
             )
-        return {"loss": total, "y_pred": ()}
+        loss.backward()
+        return {"loss": loss.detach(), "y_pred": ()}
 
-    def group_loss(self, group: Group) -> torch.Tensor:
-        """Weighted sum of the losses of a group's targets."""
-        learnt = group.targets >= 0  # (rows, length)
-        states = self.module_.encode(group.ids, group.lengths)[learnt]  # (n, dim)
-        weights = None if group.weights is None else group.weights[learnt]
+    def batch_loss(self, states: list[torch.Tensor], groups: list[Group]) -> torch.Tensor:
+        """Weighted sum of the losses of all targets, from the states (rows, length, dim)."""
+        learnt = [group.targets >= 0 for group in groups]
+        flat = torch.cat([s[m] for s, m in zip(states, learnt, strict=True)])  # (n, dim)
+        targets = torch.cat([g.targets[m] for g, m in zip(groups, learnt, strict=True)])
+        weights = None
+        if groups[0].weights is not None:
+            weights = torch.cat([g.weights[m] for g, m in zip(groups, learnt, strict=True)])
         if self.loss == "ce":
-            items = self.item_matrix()
-            weights = torch.ones(len(states), device=states.device) if weights is None else weights
-            return cross_entropy_sum(states, items, group.targets[learnt], weights)
-        losses = self.position_losses(states, group, learnt)
-        return losses.sum() if weights is None else (losses * weights).sum()
-
-    def position_losses(
-        self, states: torch.Tensor, group: Group, learnt: torch.Tensor
-    ) -> torch.Tensor:
-        """Unweighted loss of each learnt position of a group, shape (n,)."""
-        items = self.item_matrix()
-
-        def draw(m: int) -> torch.Tensor:
-            if m < 0:
-                return torch.randint(len(items), (-m,), device=states.device)
-            shape = (len(states), m)
-            drawn = torch.randint(len(items), shape, device=states.device)
-            if self.negatives == "unseen":
-                rows = learnt.nonzero()[:, 0]
-                final = group.targets.gather(1, group.lengths[:, None] - 1)
-                own = torch.cat([group.ids, final], dim=1)[rows]  # (n, length + 1)
-                for _ in range(10):  # a pattern that holds the whole catalogue ends it too
-                    seen = (drawn[:, :, None] == own[:, None, :]).any(-1)
-                    if not seen.any():
-                        break
-                    fresh = torch.randint(len(items), shape, device=states.device)
-                    drawn = torch.where(seen, fresh, drawn)
-            return drawn
-
-        return next_item_loss(
+            weights = torch.ones_like(flat[:, 0]) if weights is None else weights
+            return cross_entropy_sum(flat, self.item_matrix(), targets, weights)
+        losses = next_item_loss(
             self.loss,
-            states,
-            group.targets[learnt],
-            items,
-            draw,
+            flat,
+            targets,
+            self.item_matrix(),
+            lambda m: self.draw_negatives(m, groups, learnt),
             self.n_negatives,
             self.calibration,
         )
+        return losses.sum() if weights is None else (losses * weights).sum()
+
+    def draw_negatives(
+        self, m: int, groups: list[Group], learnt: list[torch.Tensor]
+    ) -> torch.Tensor:
+        """Draw ``m`` negatives for each target, shape (n, m); for ``-m``, ``m`` that all share."""
+        n_items, device = len(self.item_matrix()), groups[0].ids.device
+        if m < 0:
+            return torch.randint(n_items, (-m,), device=device)
+        drawn = []
+        for group, mask in zip(groups, learnt, strict=True):
+            negatives = torch.randint(n_items, (int(mask.sum()), m), device=device)
+            if self.negatives == "unseen":
+                final = group.targets.gather(1, group.lengths[:, None] - 1)
+                own = torch.cat([group.ids, final], dim=1)[mask.nonzero()[:, 0]]  # (n, length + 1)
+                for _ in range(10):  # gives up on a pattern that holds the whole catalogue
+                    seen = (negatives[:, :, None] == own[:, None, :]).any(-1)
+                    if not seen.any():
+                        break
+                    negatives[seen] = torch.randint(n_items, (int(seen.sum()),), device=device)
+            drawn.append(negatives)
+        return torch.cat(drawn)
 
     def item_matrix(self) -> torch.Tensor:
         """Embeddings of the catalogue, shape (n_items, dim): without padding and special rows."""

@@ -1,0 +1,258 @@
+"""Train one recipe on a real data set and write what came out, one JSON a seed.
+
+    python -m benchmarks.run --data Beauty.txt --recipe backbone --loss bce --seeds 1
+
+Recipes: ``baselines`` (counting rules), ``backbone`` (the model alone), ``twice`` (every sequence
+twice), ``pattern`` (mined patterns alone), ``mined`` (original + mined), ``random`` (original +
+random subsequences, as many and as long as the patterns that dr4sr adds), ``dr4sr`` (original +
+mined + regenerated). ``--steps-per-epoch backbone`` validates every recipe after as many optimizer
+steps as the backbone takes in an epoch, so that patience means the same number of steps for all.
+``--table`` prints all results so far.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import platform
+import resource
+import sys
+import time
+from pathlib import Path
+
+import joblib
+import numpy as np
+import scipy
+import sklearn
+import skorch
+import torch
+
+import sklearn_dr4sr
+from sklearn_dr4sr import SequenceDataset, Sequences
+from sklearn_dr4sr.baselines import MarkovChain, Popularity, SequentialRules
+from sklearn_dr4sr.dataset import PatternTable
+from sklearn_dr4sr.datasets import load_sequences
+from sklearn_dr4sr.metrics import ndcg_of_ranks, ranks
+from sklearn_dr4sr.model_selection import leave_one_out
+from sklearn_dr4sr.recommenders import SASRec
+
+RESULTS = Path(__file__).parent / "results"
+RECIPES = ("baselines", "backbone", "twice", "pattern", "mined", "random", "dr4sr")
+#: Window sizes of the paper (A.4): 5 for Beauty, 10 for the others.
+WINDOW = {"Beauty": 5}
+#: The strong setting of a cross-entropy backbone.
+STRONG = {"ce": {"hidden_dim": 256, "input_norm": True}}
+
+
+class Stages:
+    """Seconds of each named stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, name, function, *args):
+        start = time.perf_counter()
+        value = function(*args)
+        self.seconds[name] = round(time.perf_counter() - start, 2)
+        return value
+
+
+def original_and(histories: Sequences, extra: PatternTable) -> SequenceDataset:
+    """Stack the original sequences and further patterns, each row's together."""
+    original = PatternTable.of(histories, np.arange(len(histories)))
+    return SequenceDataset(histories, PatternTable.concatenate([original, extra]))
+
+
+def random_subsequences(histories: Sequences, like: PatternTable, seed: int) -> PatternTable:
+    """Ordered random subsequences: for each pattern of ``like`` one of its row, of its length."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for row, length in zip(like.source, like.sequences.lengths, strict=True):
+        a, b = histories.offsets[row], histories.offsets[row + 1]
+        length = min(int(length), int(b - a))
+        rows.append(histories.codes[np.sort(rng.choice(np.arange(a, b), length, replace=False))])
+    offsets = np.concatenate([[0], np.cumsum([len(r) for r in rows])])
+    sequences = Sequences.from_codes(np.concatenate(rows), offsets, histories.items)
+    return PatternTable.of(sequences, like.source, "augmented")
+
+
+def training_data(recipe: str, train: Sequences, window: int, seed: int, stages: Stages, args):
+    """X' of a recipe, and what is worth noting of it."""
+    if recipe == "backbone":
+        return SequenceDataset(train), {}
+    if recipe == "twice":
+        return original_and(train, PatternTable.of(train, np.arange(len(train)))), {}
+    if recipe in ("pattern", "mined"):
+        miner = PatternMiner(window_size=window, deduplicate=True)
+        data = stages("mine", lambda: miner.fit_transform(train))
+        table = stages("match", lambda: data.table)
+        mined = table[data.origin == "mined"]
+        if recipe == "pattern":
+            return SequenceDataset(train, mined), {}
+        return original_and(train, mined), {}
+    regenerated = RESULTS.parent / "cache" / f"{args.name}-w{window}-s{seed}.joblib"
+    if regenerated.exists():
+        stored = joblib.load(regenerated)
+        stages.seconds.update(stored["seconds"])
+    else:
+        mined = stages("mine", PatternMiner(window_size=window).fit_transform, train)
+        regenerator = DatasetRegenerator(random_state=seed, verbose=1, device=args.device)
+        stages("pretrain", regenerator.fit, mined)
+        data = regenerator.transform(mined)
+        stages("regenerate", lambda: data.table)
+        stored = {"data": data, "report": regenerator.report_, "seconds": dict(stages.seconds)}
+        regenerated.parent.mkdir(exist_ok=True)
+        joblib.dump(stored, regenerated)
+    data = stored["data"]
+    if recipe == "dr4sr":
+        return data, {"regenerator": stored["report"]}
+    added = data.table[data.origin != "original"]
+    return original_and(train, random_subsequences(train, added, seed)), {}
+
+
+def evaluate(model, split) -> tuple[dict, np.ndarray]:
+    """Test metrics, and the rank of each row's test item among the first 20 (21: below)."""
+    rank = ranks(split.test, model.predict(split.history, k=20), 20)
+    metrics = {}
+    for k in (10, 20):
+        metrics[f"recall@{k}"] = round(float((rank <= k).mean()), 5)
+        metrics[f"ndcg@{k}"] = round(float(ndcg_of_ranks(rank, k).mean()), 5)
+    return metrics, rank
+
+
+def write(name: str, record: dict, rank: np.ndarray) -> None:
+    """Write the JSON, and the ranks for paired tests."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1, default=float) + "\n")
+    (RESULTS / "ranks").mkdir(exist_ok=True)
+    np.savez_compressed(RESULTS / "ranks" / f"{name}.npz", rank=rank.astype(np.int8))
+    print(name, record["test"], flush=True)
+
+
+def describe(args) -> dict:
+    """What a reader needs to run it again."""
+    return {
+        "command": "python -m benchmarks.run " + " ".join(sys.argv[1:]),
+        "date": datetime.date.today().isoformat(),
+        "versions": {
+            "python": platform.python_version(),
+            "sklearn_dr4sr": sklearn_dr4sr.__version__,
+            **{m.__name__: m.__version__ for m in (torch, sklearn, skorch, np, scipy)},
+        },
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} torch threads",
+    }
+
+
+def run_baselines(split, args) -> None:
+    """Fit and rank the counting rules."""
+    for model in (Popularity(), MarkovChain(), SequentialRules()):
+        stages = Stages()
+        stages("fit", model.fit, split.train)
+        metrics, rank = stages("evaluate", evaluate, model, split)
+        name = f"{args.name}-{type(model).__name__.lower()}"
+        record = {"dataset": args.name, "recipe": type(model).__name__, "test": metrics}
+        write(name, {**record, "seconds": stages.seconds, **describe(args)}, rank)
+
+
+def run(split, recipe: str, seed: int, args) -> None:
+    """Train one recipe with one seed."""
+    stages = Stages()
+    window = WINDOW.get(args.name, 10)
+    data, notes = training_data(recipe, split.train, window, seed, stages, args)
+    backbone_steps = -(-int((split.train.lengths >= 2).sum()) // args.batch_size)
+    matched = args.steps_per_epoch == "backbone"
+    model = SASRec(
+        loss=args.loss,
+        max_epochs=args.max_epochs,
+        patience=args.patience,
+        steps_per_epoch=backbone_steps if matched else None,
+        batch_size=args.batch_size,
+        device=args.device,
+        random_state=seed,
+        verbose=1,
+        **STRONG.get(args.loss, {}),
+    )
+    stages("train", model.fit, data, split.validation)
+    metrics, rank = stages("evaluate", evaluate, model, split)
+    epochs = model.history_
+    record = {
+        "dataset": args.name,
+        "recipe": recipe,
+        "model": "SASRec",
+        "loss": args.loss,
+        "seed": seed,
+        "matched_steps": matched,
+        "test": metrics,
+        "validation_ndcg@20": round(epochs[model.best_epoch_ - 1]["valid_ndcg"], 5),
+        "epochs": len(epochs),
+        "best_epoch": model.best_epoch_,
+        "steps": model.n_steps_,
+        "best_step": model.n_steps_ // len(epochs) * model.best_epoch_,
+        "patterns": len(data.patterns),
+        "mean_length": round(float(data.patterns.lengths.mean()), 3),
+        "seconds": stages.seconds,
+        "epoch_seconds": round(float(np.median([e["dur"] for e in epochs])), 2),
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "parameters": {k: v for k, v in model.get_params().items() if not callable(v)},
+        **notes,
+        **describe(args),
+    }
+    suffix = "-matched" if matched else ""
+    write(f"{args.name}-{recipe}-sasrec-{args.loss}{suffix}-s{seed}", record, rank)
+
+
+def table() -> str:
+    """All results as Markdown, the mean over seeds."""
+    cells: dict[tuple, list[dict]] = {}
+    for path in sorted(RESULTS.glob("*.json")):
+        record = json.loads(path.read_text())
+        if "recipe" in record and "test" in record:
+            key = (record["dataset"], record.get("loss", ""), record.get("matched_steps", False))
+            cells.setdefault((*key, record["recipe"]), []).append(record)
+    lines = [
+        "| data | loss | matched steps | recipe | R@10 | R@20 | N@10 | N@20 | seeds | best step "
+        "| training s |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for (dataset, loss, matched, recipe), records in sorted(cells.items()):
+        names = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")
+        mean = [f"{np.mean([r['test'][n] for r in records]):.4f}" for n in names]
+        step = f"{np.mean([r.get('best_step', 0) for r in records]):.0f}" if loss else ""
+        seconds = f"{np.mean([r['seconds'].get('train', 0) for r in records]):.0f}" if loss else ""
+        row = [dataset, loss, "yes" if matched else "", recipe, *mean, str(len(records))]
+        lines.append("| " + " | ".join([*row, step, seconds]) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Parse the command line and run."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data", type=Path, help="text file: user, then items in order of time")
+    parser.add_argument("--recipe", choices=RECIPES, default="backbone")
+    parser.add_argument("--loss", default="bce")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--max-epochs", type=int, default=1000)
+    parser.add_argument("--patience", type=int, default=20)
+    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--steps-per-epoch", choices=("data", "backbone"), default="data")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--table", action="store_true")
+    args = parser.parse_args()
+    if args.table:
+        print(table())
+        return
+    if args.data is None:
+        parser.error("--data is needed, or --table")
+    args.name = args.data.stem.split("_")[0]
+    split = leave_one_out(load_sequences(args.data))
+    if args.recipe == "baselines":
+        run_baselines(split, args)
+        return
+    for seed in range(args.first_seed, args.first_seed + args.seeds):
+        run(split, args.recipe, seed, args)
+
+
+if __name__ == "__main__":
+    main()
