@@ -71,6 +71,7 @@ def isolated(function: Callable[[], T], *, seed: int, device: torch.device) -> T
         caller is passed on to the function, which may end in its own time.
     """
     outcome: dict[str, Any] = {}
+    done = threading.Event()
     context = contextvars.copy_context()
     cuda = [device] if device.type == "cuda" else []
 
@@ -82,12 +83,16 @@ def isolated(function: Callable[[], T], *, seed: int, device: torch.device) -> T
                 outcome["value"] = context.run(function)
         except BaseException as error:
             outcome["error"] = error
+        finally:
+            done.set()
 
     thread = threading.Thread(target=work, name="sklearn_dr4sr", daemon=True)
     thread.start()
-    while thread.is_alive():
+    # an event, since an interrupted Thread.join may take a running thread for ended; and waits of
+    # bounded length, since an endless one does not notice an interrupt everywhere
+    while not done.is_set():
         try:
-            thread.join(0.2)  # a wait without end would not notice an interrupt everywhere
+            done.wait(0.2)
         except KeyboardInterrupt:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(
                 ctypes.c_ulong(thread.ident), ctypes.py_object(KeyboardInterrupt)

@@ -130,7 +130,8 @@ class Regenerator(nn.Module):
             nn.ReLU(),
             nn.Linear(embedding_dim * n_memories, embedding_dim * n_memories),
         )
-        self.promoter = nn.ModuleList(Block(*shape) for _ in range(n_layers))
+        # No dropout in the promoter: its noise would be a way to look balanced without being so.
+        self.promoter = nn.ModuleList(Block(*shape[:3], 0.0) for _ in range(n_layers))
         self.chooser = nn.Sequential(
             nn.Linear(embedding_dim, embedding_dim),
             nn.ReLU(),
@@ -150,7 +151,7 @@ class Regenerator(nn.Module):
     def choose(self, pattern: torch.Tensor) -> torch.Tensor:
         """Log of pi (equation 3), shape (pairs, K), for [SOS] p [EOS], shape (pairs, length)."""
         real = pattern != self.pad
-        x = self._embed(pattern, self.pattern_position.weight[: pattern.shape[1]])
+        x = self.embedding(pattern) + self.pattern_position.weight[: pattern.shape[1]]
         for block in self.promoter:
             x, _ = block(x, real[:, None, None, :])
         mean = (x * real[..., None]).sum(1) / real.sum(1, keepdim=True)
