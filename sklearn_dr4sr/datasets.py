@@ -13,7 +13,7 @@ __all__ = ["load_sequences", "make_sequences"]
 
 
 def load_sequences(path: str | PathLike) -> Sequences:
-    """Read the paper's text format: a line is a user and then the items in order of time.
+    r"""Read the paper's text format: a line is a user and then the items in order of time.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def load_sequences(path: str | PathLike) -> Sequences:
     >>> from sklearn_dr4sr.datasets import load_sequences
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = pathlib.Path(folder, "shop.txt")
-    ...     _ = path.write_text("ann 3 1 2\\nbob 1 2\\n")
+    ...     _ = path.write_text("ann 3 1 2\nbob 1 2\n")
     ...     list(load_sequences(path))
     [[3, 1, 2], [1, 2]]
     """

@@ -84,7 +84,7 @@ def ndcg_at_k(y_true: ArrayLike, y_pred: ArrayLike, k: int) -> float:
 
 
 def ranks(y_true: ArrayLike, y_pred: ArrayLike, k: int) -> np.ndarray:
-    """Rank (1 = best) of each known held-out item among the first ``k``; ``k + 1`` if it is not there."""
+    """Rank (1 = best) of each known held-out item; ``k + 1`` if not among the first ``k``."""
     y_pred = np.asarray(y_pred)
     if y_pred.ndim != 2:
         raise ValueError(f"y_pred: expected (n_rows, n_ranked) item ids, got shape {y_pred.shape}")
