@@ -34,6 +34,8 @@ class SequentialRecommender(BaseRecommender):
           the items up to t only;
         - ``item_embedding``: a ``torch.nn.Embedding`` of at least ``n_items + 1`` rows, row
           ``n_items`` being the padding; the score of item i is state . row i;
+        - optionally ``encode_last(ids, lengths)``, states after the last items alone, (rows, dim),
+          where these are cheaper: ranking then calls it;
         - optionally ``extra_loss(groups)``: a scalar that is added to the loss of a step.
 
         A parameter of the module's constructor that bears the name of one of the parameters below

@@ -177,10 +177,12 @@ def encode_histories(
         rows = order[start:stop]
         ids = torch.from_numpy(kept[rows].padded(fill=n_items)).to(device)
         size = torch.from_numpy(lengths[rows]).to(device)
-        states = module.encode(ids, size)  # (rows, length, dim)
+        if hasattr(module, "encode_last"):
+            last = module.encode_last(ids, size)  # (rows, dim)
+        else:
+            last = module.encode(ids, size)[torch.arange(len(rows), device=device), size - 1]
         if queries is None:
-            queries = states.new_zeros(len(histories), states.shape[-1])
-        last = states[torch.arange(len(rows), device=device), size - 1]
+            queries = last.new_zeros(len(histories), last.shape[-1])
         queries[torch.from_numpy(rows).to(device)] = last
         start = stop
     if queries is None:
