@@ -3,8 +3,9 @@
 from .base import SequentialRecommender
 from .bsarec import BSARec
 from .cl4srec import CL4SRec
+from .fmlp import FMLP
 from .gnn import GNN
 from .gru4rec import GRU4Rec
 from .sasrec import SASRec
 
-__all__ = ["BSARec", "CL4SRec", "GNN", "GRU4Rec", "SASRec", "SequentialRecommender"]
+__all__ = ["FMLP", "GNN", "BSARec", "CL4SRec", "GRU4Rec", "SASRec", "SequentialRecommender"]
