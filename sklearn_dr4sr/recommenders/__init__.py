@@ -6,6 +6,16 @@ from .cl4srec import CL4SRec
 from .fmlp import FMLP
 from .gnn import GNN
 from .gru4rec import GRU4Rec
+from .rank_blend import RankBlend
 from .sasrec import SASRec
 
-__all__ = ["FMLP", "GNN", "BSARec", "CL4SRec", "GRU4Rec", "SASRec", "SequentialRecommender"]
+__all__ = [
+    "FMLP",
+    "GNN",
+    "BSARec",
+    "CL4SRec",
+    "GRU4Rec",
+    "RankBlend",
+    "SASRec",
+    "SequentialRecommender",
+]

@@ -1,0 +1,187 @@
+"""RankBlend: a weighted sum of what several recommenders think of each item, taken when ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+from sklearn.utils import Bunch
+from sklearn.utils.metaestimators import _BaseComposition
+
+from ..dataset import SequenceDataset
+from ..ranking import BaseRecommender
+from ..sequences import Sequences
+from .base import SequentialRecommender
+
+__all__ = ["RankBlend"]
+
+TRANSFORMS = ("log_softmax", "log", "none")
+
+
+class RankBlend(BaseRecommender, _BaseComposition):
+    """Blend the scores of several recommenders at ranking time.
+
+    A neural model and counted rules err in different places: their sum ranks better than either,
+    at the price of fitting both.
+
+    Parameters
+    ----------
+    estimators : list of (name, estimator)
+        Recommenders, baselines or Pipelines that end in one; ``fit`` fits clones of them. Their
+        parameters are set as ``name__parameter``, and ``set_params(name="drop")`` leaves one out.
+    weights : list of float or None, default=None
+        Weight of each estimator's transformed scores; None: 1 for all. Set anew after ``fit``,
+        they hold for the next ranking.
+    transforms : list of {"log_softmax", "log", "none"} or "auto", default="auto"
+        What makes each estimator's scores comparable: "log_softmax" turns logits into
+        log-probabilities, "log" takes log(max(score, 0) + ``floor``) of counts. "auto":
+        "log_softmax" for neural recommenders and blends, also at the end of a Pipeline or within
+        a search or a DatasetPersonalizer; "log" for all else.
+    floor : float, default=1e-3
+        Added to a score before its logarithm, above 0: what an item that was never counted has.
+    exclude_seen : bool, default=True
+        Keep the history's own items out of the ranking.
+
+    Attributes
+    ----------
+    estimators_ : list of estimators
+        The fitted ones, without those that are dropped.
+    named_estimators_ : Bunch
+        The same by name.
+    items_ : ndarray of shape (n_items,)
+        The catalogue, sorted: the columns of ``decision_function``.
+
+    Notes
+    -----
+    score(j) = sum over estimators m of weight_m * transform_m(score_m(j)). With a neural model
+    and SequentialRules at weight 1 this is log p(j) + log(rules(j) + 1e-3): a product of the two
+    opinions, where the floor keeps what the rules have not seen in the ranking.
+
+    A held-out item that is not in the catalogue is passed on as an unknown one (None), so members
+    that stop early do not count it.
+
+    Examples
+    --------
+    >>> from sklearn_dr4sr.baselines import SequentialRules
+    >>> from sklearn_dr4sr.datasets import make_sequences
+    >>> from sklearn_dr4sr.recommenders import RankBlend, SASRec
+    >>> blend = RankBlend([("model", SASRec(random_state=0)), ("rules", SequentialRules())])
+    >>> blend = blend.set_params(model__loss="ce", model__max_epochs=2)
+    >>> blend = blend.fit(make_sequences(200, 50, random_state=0))
+    >>> blend.predict([[1, 2, 3], []], k=5).shape
+    (2, 5)
+    """
+
+    def __init__(
+        self,
+        estimators: Any,
+        *,
+        weights: Any = None,
+        transforms: Any = "auto",
+        floor: float = 1e-3,
+        exclude_seen: bool = True,
+    ) -> None:
+        self.estimators = estimators
+        self.weights = weights
+        self.transforms = transforms
+        self.floor = floor
+        self.exclude_seen = exclude_seen
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Parameters by name, those of the estimators among them."""
+        return self._get_params("estimators", deep=deep)
+
+    def set_params(self, **params: Any) -> RankBlend:
+        """Set parameters: of the blend, ``name__parameter``, or an estimator by its name."""
+        self._set_params("estimators", **params)
+        return self
+
+    def _check_parameters(self) -> None:
+        pairs = self.estimators
+        if (
+            not isinstance(pairs, (list, tuple))
+            or len(pairs) == 0
+            or not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs)
+        ):
+            raise ValueError(f"estimators: expected a list of (name, estimator), got {pairs!r}")
+        names, estimators = zip(*pairs, strict=True)
+        self._validate_names(names)
+        for name, estimator in pairs:
+            ranks = hasattr(estimator, "fit") and hasattr(estimator, "decision_function")
+            if estimator != "drop" and not ranks:
+                raise TypeError(
+                    f"estimators, {name!r}: expected a recommender (fit, decision_function) or "
+                    f"'drop', got {estimator!r}"
+                )
+        if all(estimator == "drop" for estimator in estimators):
+            raise ValueError("estimators: all are dropped, at least one must stay")
+        if self.weights is not None:
+            weights = np.asarray(self.weights)
+            if weights.shape != (len(pairs),) or weights.dtype.kind not in "iuf":
+                raise ValueError(f"weights: expected {len(pairs)} numbers, got {self.weights!r}")
+            if not np.isfinite(weights).all():
+                raise ValueError(f"weights must be finite, got {self.weights!r}")
+        if not (isinstance(self.transforms, str) and self.transforms == "auto"):
+            given = self.transforms if isinstance(self.transforms, (list, tuple)) else ()
+            if len(given) != len(pairs) or not all(t in TRANSFORMS for t in given):
+                raise ValueError(
+                    f"transforms: expected 'auto' or {len(pairs)} of {TRANSFORMS}, "
+                    f"got {self.transforms!r}"
+                )
+        number = isinstance(self.floor, (int, float, np.number))
+        if not number or isinstance(self.floor, bool) or not 0 < self.floor < np.inf:
+            raise ValueError(f"floor must be a finite number above 0, got {self.floor!r}")
+
+    def _fit(self, dataset: SequenceDataset, target: np.ndarray | None) -> None:
+        y = None
+        if target is not None:
+            items = dataset.histories.items
+            y = [items[code] if code >= 0 else None for code in target]
+        fitted = {}
+        for name, estimator in self.estimators:
+            if not isinstance(estimator, str):
+                fitted[name] = clone(estimator).fit(dataset, y)
+        self.named_estimators_ = Bunch(**fitted)
+        self.estimators_ = list(fitted.values())
+
+    def _scores(self, histories: Sequences) -> torch.Tensor:
+        total = torch.zeros(len(histories), len(histories.items))
+        for name, transform, weight in self._members():
+            given = self.named_estimators_[name].decision_function(histories)
+            if given.shape != total.shape:
+                raise ValueError(
+                    f"{name!r} scores {given.shape[1]} items, and the data that the blend was "
+                    f"fitted on holds {total.shape[1]}: its transformers must keep the catalogue"
+                )
+            scores = torch.from_numpy(given)
+            if transform == "log_softmax":
+                scores = scores.log_softmax(dim=1)
+            elif transform == "log":
+                scores = scores.clamp(min=0).add(self.floor).log()
+            total.add_(scores, alpha=weight)
+        return total
+
+    def _members(self) -> Iterator[tuple[str, str, float]]:
+        """Name, transform and weight of each estimator that was fitted."""
+        for at, (name, _) in enumerate(self.estimators):
+            if name in self.named_estimators_:
+                weight = 1.0 if self.weights is None else float(self.weights[at])
+                logits = _gives_logits(self.named_estimators_[name])
+                transform = "log_softmax" if logits else "log"
+                if self.transforms != "auto":
+                    transform = self.transforms[at]
+                yield name, transform, weight
+
+
+def _gives_logits(estimator: Any) -> bool:
+    """Whether a recommender is neural, looking into Pipelines, searches and personalizers."""
+    if isinstance(estimator, Pipeline):
+        return _gives_logits(estimator.steps[-1][1])
+    inner = getattr(estimator, "estimator", getattr(estimator, "recommender", None))
+    if inner is not None:
+        return _gives_logits(inner)
+    return isinstance(estimator, (SequentialRecommender, RankBlend))
