@@ -1,0 +1,35 @@
+"""The paper's data sets, where they are to be had."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from sklearn_dr4sr.datasets import load_sequences
+from sklearn_dr4sr.model_selection import leave_one_out
+
+
+def real_data(name):
+    """Path of one of the paper's files (DR4SR_DATA, else ../shared/data), or skip the test."""
+    default = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+    path = Path(os.environ.get("DR4SR_DATA", default)) / name
+    if not path.is_file():
+        pytest.skip(f"{path} is absent: set DR4SR_DATA to the folder of the paper's data")
+    return path
+
+
+@pytest.fixture(scope="session")
+def data_dir():
+    return real_data("Beauty.txt").parent
+
+
+@pytest.fixture(scope="session")
+def beauty():
+    """Beauty as a LeaveOneOutSplit."""
+    return leave_one_out(load_sequences(real_data("Beauty.txt")))
+
+
+@pytest.fixture(scope="session")
+def toys():
+    """Toys as a LeaveOneOutSplit."""
+    return leave_one_out(load_sequences(real_data("Toys_and_Games.txt")))
