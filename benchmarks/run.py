@@ -29,7 +29,7 @@ import skorch
 import torch
 
 import sklearn_dr4sr
-from sklearn_dr4sr import SequenceDataset, Sequences
+from sklearn_dr4sr import DatasetRegenerator, PatternMiner, SequenceDataset, Sequences
 from sklearn_dr4sr.baselines import MarkovChain, Popularity, SequentialRules
 from sklearn_dr4sr.dataset import PatternTable
 from sklearn_dr4sr.datasets import load_sequences
@@ -192,7 +192,8 @@ def run(split, recipe: str, seed: int, args) -> None:
         "patterns": len(data.patterns),
         "mean_length": round(float(data.patterns.lengths.mean()), 3),
         "seconds": stages.seconds,
-        "epoch_seconds": round(float(np.median([e["dur"] for e in epochs])), 2),
+        "epoch_seconds": [round(e["dur"], 2) for e in epochs],
+        "validation": [round(e["valid_ndcg"], 5) for e in epochs],
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "parameters": {k: v for k, v in model.get_params().items() if not callable(v)},
         **notes,

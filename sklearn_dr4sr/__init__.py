@@ -1,7 +1,9 @@
 """Dataset Regeneration for Sequential Recommendation (DR4SR) as scikit-learn estimators."""
 
 from .dataset import SequenceDataset
+from .mining import PatternMiner
+from .regeneration import DatasetRegenerator
 from .sequences import Sequences
 
-__all__ = ["SequenceDataset", "Sequences"]
+__all__ = ["DatasetRegenerator", "PatternMiner", "SequenceDataset", "Sequences"]
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Next-item losses over flat positions: states (n, dim), targets (n,), item matrix (n_items, dim)."""
+"""Next-item losses over flat positions: states (n, dim), targets (n,), items (n_items, dim)."""
 
 from __future__ import annotations
 

@@ -76,8 +76,9 @@ class SASRec(SequentialRecommender):
     input_norm : bool, default=False
         Normalise the embedded input. With ``loss="ce"`` and ``hidden_dim=256`` this is the strong
         setting; the paper's has none.
-    loss, n_negatives, negatives, calibration, targets, max_length, max_epochs, patience, \
-steps_per_epoch, batch_size, lr, weight_decay, exclude_seen, callbacks, device, random_state, verbose :
+    loss, n_negatives, negatives, calibration, targets, max_length, max_epochs, \
+patience, steps_per_epoch, batch_size, lr, weight_decay, exclude_seen, callbacks, device, \
+random_state, verbose :
         As :class:`SequentialRecommender`.
 
     Attributes
