@@ -525,3 +525,17 @@ def test_cuda_ranks_as_the_cpu(sequences):
     model.net_.set_params(device="cpu")
     model.net_.module_.to("cpu")
     np.testing.assert_allclose(model.decision_function(sequences), on_gpu, atol=1e-4)
+
+
+def test_bfloat16_products_train_to_the_same_ranking(sequences):
+    """Same seed, same steps: the rankings agree but for near ties."""
+    parameters = {"loss": "ce", "max_epochs": 15, "lr": 5e-3}
+    full, low = (
+        small(precision=precision, **parameters).fit(sequences)
+        for precision in ("float32", "bfloat16")
+    )
+    a, b = full.predict(sequences, k=5), low.predict(sequences, k=5)
+    assert (a[:, 0] == b[:, 0]).mean() > 0.8
+    assert full.history_[-1]["train_loss"] == pytest.approx(
+        low.history_[-1]["train_loss"], rel=0.02
+    )

@@ -71,6 +71,9 @@ class SequentialRecommender(BaseRecommender):
         Keep the history's own items out of the ranking, as the paper's code does.
     callbacks : list of skorch callbacks or None, default=None
         Passed on to the skorch net.
+    precision : {"float32", "bfloat16"}, default="float32"
+        "bfloat16" computes the full cross-entropy's products with the catalogue in half the bits:
+        much faster where the processor has units for it, and slower where not.
     device : str, default="auto"
         "auto" (cuda where there is one), "cpu", "cuda", ....
     random_state : int, RandomState or None, default=None
@@ -140,6 +143,7 @@ class SequentialRecommender(BaseRecommender):
         weight_decay: float = 0.0,
         exclude_seen: bool = True,
         callbacks: Any = None,
+        precision: str = "float32",
         device: str = "auto",
         random_state: Any = None,
         verbose: int = 0,
@@ -160,6 +164,7 @@ class SequentialRecommender(BaseRecommender):
         self.weight_decay = weight_decay
         self.exclude_seen = exclude_seen
         self.callbacks = callbacks
+        self.precision = precision
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
@@ -195,6 +200,7 @@ class SequentialRecommender(BaseRecommender):
             "loss": LOSSES,
             "negatives": ("unseen", "uniform"),
             "targets": ("all", "last"),
+            "precision": ("float32", "bfloat16"),
             **self._choices,
         }
         for name, allowed in choices.items():
@@ -291,6 +297,7 @@ class SequentialRecommender(BaseRecommender):
             n_negatives=self.n_negatives,
             negatives=self.negatives,
             calibration=self.calibration,
+            precision=self.precision,
             optimizer=torch.optim.Adam,
             optimizer__fused=True,
             optimizer__weight_decay=self.weight_decay,

@@ -88,17 +88,22 @@ class _CrossEntropySum(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, states, item_matrix, targets, weights):  # noqa: ANN001, ANN205
+    def forward(ctx, states, item_matrix, targets, weights, dtype):  # noqa: ANN001, ANN205
         total = states.new_zeros(())
         grad_states = torch.empty_like(states)
         grad_items = torch.zeros_like(item_matrix)
         rows = max(1, CHUNK_SIZE // len(item_matrix))
         # one buffer for all chunks: a fresh one each would be paged in anew each time
         buffer = states.new_empty(min(rows, len(states)), len(item_matrix))
+        low_states, low_items = states.to(dtype), item_matrix.to(dtype)
+        low_buffer = buffer if dtype == states.dtype else buffer.to(dtype)
         for start in range(0, len(states), rows):
             part = slice(start, start + rows)
             logits = buffer[: len(states[part])]  # (rows, n_items)
-            torch.mm(states[part], item_matrix.T, out=logits)
+            low = low_buffer[: len(logits)]
+            torch.mm(low_states[part], low_items.T, out=low)
+            if low is not logits:
+                logits.copy_(low)
             target, weight = targets[part, None], weights[part, None]
             at_target = logits.gather(1, target)
             peak = logits.amax(dim=1, keepdim=True)
@@ -108,8 +113,9 @@ class _CrossEntropySum(torch.autograd.Function):
             logits.mul_(weight / norm)
             F.threshold_(logits, NEGLIGIBLE, 0.0)
             logits.scatter_add_(1, target, -weight)
-            torch.mm(logits, item_matrix, out=grad_states[part])
-            grad_items.addmm_(logits.T, states[part])
+            low.copy_(logits)
+            grad_states[part] = low @ low_items
+            grad_items += low.T @ low_states[part]
         ctx.save_for_backward(grad_states, grad_items)
         return total
 
@@ -117,11 +123,15 @@ class _CrossEntropySum(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad):  # noqa: ANN001, ANN205
         grad_states, grad_items = ctx.saved_tensors
-        return grad * grad_states, grad * grad_items, None, None
+        return grad * grad_states, grad * grad_items, None, None, None
 
 
 def cross_entropy_sum(
-    states: torch.Tensor, item_matrix: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor
+    states: torch.Tensor,
+    item_matrix: torch.Tensor,
+    targets: torch.Tensor,
+    weights: torch.Tensor,
+    dtype: torch.dtype | None = None,
 ) -> torch.Tensor:
     """Sum of ``weights`` times the full cross-entropy of each position, without keeping logits.
 
@@ -132,9 +142,12 @@ def cross_entropy_sum(
     targets : tensor of int64, shape (n,)
     weights : tensor of shape (n,), not negative
         Not differentiated.
+    dtype : torch.dtype or None, default=None
+        Of the three matrix products; None: that of ``states``. Softmax and sums keep the latter.
 
     Returns
     -------
     tensor of shape ()
     """
-    return _CrossEntropySum.apply(states, item_matrix, targets, weights)
+    dtype = dtype or states.dtype
+    return _CrossEntropySum.apply(states, item_matrix, targets, weights, dtype)

@@ -77,8 +77,8 @@ class SASRec(SequentialRecommender):
         Normalise the embedded input. With ``loss="ce"`` and ``hidden_dim=256`` this is the strong
         setting; the paper's has none.
     loss, n_negatives, negatives, calibration, targets, max_length, max_epochs, \
-patience, steps_per_epoch, batch_size, lr, weight_decay, exclude_seen, callbacks, device, \
-random_state, verbose :
+patience, steps_per_epoch, batch_size, lr, weight_decay, exclude_seen, callbacks, precision, \
+device, random_state, verbose :
         As :class:`SequentialRecommender`.
 
     Attributes
@@ -131,6 +131,7 @@ random_state, verbose :
         weight_decay: float = 0.0,
         exclude_seen: bool = True,
         callbacks: Any = None,
+        precision: str = "float32",
         device: str = "auto",
         random_state: Any = None,
         verbose: int = 0,
@@ -155,6 +156,7 @@ random_state, verbose :
         self.weight_decay = weight_decay
         self.exclude_seen = exclude_seen
         self.callbacks = callbacks
+        self.precision = precision
         self.device = device
         self.random_state = random_state
         self.verbose = verbose

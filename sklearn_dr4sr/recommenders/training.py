@@ -36,6 +36,8 @@ class SequenceNet(skorch.NeuralNet):
         Draw negatives outside the pattern (the paper) or from all items (its code).
     calibration : float
         t of gbce.
+    precision : {"float32", "bfloat16"}
+        Of the products with the whole catalogue in the full cross-entropy.
     """
 
     def __init__(
@@ -46,12 +48,14 @@ class SequenceNet(skorch.NeuralNet):
         n_negatives: int,
         negatives: str,
         calibration: float,
+        precision: str = "float32",
         **kwargs: Any,
     ) -> None:
         self.loss = loss
         self.n_negatives = n_negatives
         self.negatives = negatives
         self.calibration = calibration
+        self.precision = precision
         super().__init__(module, *args, criterion=torch.nn.Identity, **kwargs)
 
     def fit_loop(self, *args: Any, **kwargs: Any) -> SequenceNet:
@@ -91,7 +95,8 @@ class SequenceNet(skorch.NeuralNet):
             weights = torch.cat([g.weights[m] for g, m in zip(groups, learnt, strict=True)])
         if self.loss == "ce":
             weights = torch.ones_like(flat[:, 0]) if weights is None else weights
-            return cross_entropy_sum(flat, self.item_matrix(), targets, weights)
+            dtype = getattr(torch, self.precision)
+            return cross_entropy_sum(flat, self.item_matrix(), targets, weights, dtype)
         losses = next_item_loss(
             self.loss,
             flat,
