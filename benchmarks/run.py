@@ -35,14 +35,15 @@ from sklearn_dr4sr.dataset import PatternTable
 from sklearn_dr4sr.datasets import load_sequences
 from sklearn_dr4sr.metrics import ndcg_of_ranks, ranks
 from sklearn_dr4sr.model_selection import leave_one_out
-from sklearn_dr4sr.recommenders import SASRec
+from sklearn_dr4sr.recommenders import FMLP, GNN, BSARec, CL4SRec, GRU4Rec, SASRec
 
 RESULTS = Path(__file__).parent / "results"
 RECIPES = ("baselines", "backbone", "twice", "pattern", "mined", "random", "dr4sr")
 #: Window sizes of the paper (A.4): 5 for Beauty, 10 for the others.
 WINDOW = {"Beauty": 5}
-#: The strong setting of a cross-entropy backbone.
-STRONG = {"ce": {"hidden_dim": 256, "input_norm": True}}
+MODELS = {m.__name__: m for m in (SASRec, GRU4Rec, FMLP, GNN, CL4SRec, BSARec)}
+#: The strong setting of a cross-entropy SASRec.
+STRONG = {("SASRec", "ce"): {"hidden_dim": 256, "input_norm": True}}
 
 
 class Stages:
@@ -162,7 +163,7 @@ def run(split, recipe: str, seed: int, args) -> None:
     data, notes = training_data(recipe, split.train, window, seed, stages, args)
     backbone_steps = -(-int((split.train.lengths >= 2).sum()) // args.batch_size)
     matched = args.steps_per_epoch == "backbone"
-    model = SASRec(
+    model = MODELS[args.model](
         loss=args.loss,
         max_epochs=args.max_epochs,
         patience=args.patience,
@@ -171,7 +172,8 @@ def run(split, recipe: str, seed: int, args) -> None:
         device=args.device,
         random_state=seed,
         verbose=1,
-        **STRONG.get(args.loss, {}),
+        precision=args.precision,
+        **STRONG.get((args.model, args.loss), {}),
     )
     stages("train", model.fit, data, split.validation)
     metrics, rank = stages("evaluate", evaluate, model, split)
@@ -179,7 +181,7 @@ def run(split, recipe: str, seed: int, args) -> None:
     record = {
         "dataset": args.name,
         "recipe": recipe,
-        "model": "SASRec",
+        "model": args.model,
         "loss": args.loss,
         "seed": seed,
         "matched_steps": matched,
@@ -200,7 +202,7 @@ def run(split, recipe: str, seed: int, args) -> None:
         **describe(args),
     }
     suffix = "-matched" if matched else ""
-    write(f"{args.name}-{recipe}-sasrec-{args.loss}{suffix}-s{seed}", record, rank)
+    write(f"{args.name}-{recipe}-{args.model.lower()}-{args.loss}{suffix}-s{seed}", record, rank)
 
 
 def table() -> str:
@@ -209,19 +211,20 @@ def table() -> str:
     for path in sorted(RESULTS.glob("*.json")):
         record = json.loads(path.read_text())
         if "recipe" in record and "test" in record:
-            key = (record["dataset"], record.get("loss", ""), record.get("matched_steps", False))
+            key = (record["dataset"], record.get("model", ""), record.get("loss", ""))
+            key += (record.get("matched_steps", False),)
             cells.setdefault((*key, record["recipe"]), []).append(record)
     lines = [
-        "| data | loss | matched steps | recipe | R@10 | R@20 | N@10 | N@20 | seeds | best step "
-        "| training s |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| data | model | loss | matched steps | recipe | R@10 | R@20 | N@10 | N@20 | seeds "
+        "| best step | training s |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for (dataset, loss, matched, recipe), records in sorted(cells.items()):
+    for (dataset, model, loss, matched, recipe), records in sorted(cells.items()):
         names = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")
         mean = [f"{np.mean([r['test'][n] for r in records]):.4f}" for n in names]
         step = f"{np.mean([r.get('best_step', 0) for r in records]):.0f}" if loss else ""
         seconds = f"{np.mean([r['seconds'].get('train', 0) for r in records]):.0f}" if loss else ""
-        row = [dataset, loss, "yes" if matched else "", recipe, *mean, str(len(records))]
+        row = [dataset, model, loss, "yes" if matched else "", recipe, *mean, str(len(records))]
         lines.append("| " + " | ".join([*row, step, seconds]) + " |")
     return "\n".join(lines)
 
@@ -238,6 +241,8 @@ def main() -> None:
     parser.add_argument("--patience", type=int, default=20)
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--steps-per-epoch", choices=("data", "backbone"), default="data")
+    parser.add_argument("--model", choices=sorted(MODELS), default="SASRec")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--table", action="store_true")
     args = parser.parse_args()

@@ -539,3 +539,13 @@ def test_bfloat16_products_train_to_the_same_ranking(sequences):
     assert full.history_[-1]["train_loss"] == pytest.approx(
         low.history_[-1]["train_loss"], rel=0.02
     )
+
+
+def test_verbose_says_how_long_still(sequences, capsys):
+    small(verbose=1).fit(sequences)
+    header, _, first, last = capsys.readouterr().out.strip().splitlines()[:4]
+    assert "min_left" in header
+    assert "train_loss" in header
+    assert float(last.split()[-2]) == 0  # no epoch is left after the last
+    small().fit(sequences)
+    assert capsys.readouterr().out == ""

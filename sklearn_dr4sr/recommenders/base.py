@@ -16,7 +16,7 @@ from ..ranking import BaseRecommender
 from ..sequences import Sequences
 from .batching import LengthGroupedBatches, TrainingPatterns
 from .losses import LOSSES
-from .training import SequenceNet, ValidationNDCG, encode_histories
+from .training import SequenceNet, TimeLeft, ValidationNDCG, encode_histories
 
 __all__ = ["SequentialRecommender"]
 
@@ -79,7 +79,7 @@ class SequentialRecommender(BaseRecommender):
     random_state : int, RandomState or None, default=None
         Seed of initial weights, order, dropout and negatives.
     verbose : int, default=0
-        1 prints a line an epoch.
+        1 prints a line an epoch, with the minutes left until ``max_epochs``.
     **module_parameters :
         ``module__name=value`` is passed to the module as ``name``.
 
@@ -273,7 +273,7 @@ class SequentialRecommender(BaseRecommender):
     def _make_net(
         self, dataset: SequenceDataset, target: np.ndarray | None, device: torch.device, seed: int
     ) -> SequenceNet:
-        callbacks = []
+        callbacks = [("time_left", TimeLeft())] if self.verbose else []
         if target is not None and (target != -2).any():
             rows = np.flatnonzero(target != -2)
             held_out = ValidationNDCG(
@@ -287,7 +287,7 @@ class SequentialRecommender(BaseRecommender):
                 load_best=True,
                 sink=print if self.verbose else _silent,
             )
-            callbacks = [("validation", held_out), ("early_stopping", stop)]
+            callbacks += [("validation", held_out), ("early_stopping", stop)]
         module_parameters = {
             f"module__{name}": value for name, value in self._module_parameters(dataset).items()
         }

@@ -14,7 +14,7 @@ from ..sequences import Sequences
 from .batching import Batch, Group
 from .losses import cross_entropy_sum, next_item_loss
 
-__all__ = ["SequenceNet", "ValidationNDCG", "encode_histories", "held_out_ranks"]
+__all__ = ["SequenceNet", "TimeLeft", "ValidationNDCG", "encode_histories", "held_out_ranks"]
 
 #: Padded tokens encoded at once when ranking.
 ENCODE_TOKENS = 2**15
@@ -161,6 +161,15 @@ class ValidationNDCG(Callback):
             queries, net.item_matrix().detach(), self.histories, self.target, self.exclude_seen
         )
         net.history.record("valid_ndcg", float(ndcg_of_ranks(rank, 20).mean()))
+
+
+class TimeLeft(Callback):
+    """Record the minutes that the remaining epochs would take, as "min_left"."""
+
+    def on_epoch_end(self, net: SequenceNet, **kwargs: Any) -> None:
+        """Multiply the mean epoch by the epochs left; early stopping may end sooner."""
+        seconds = float(np.mean(net.history[-5:, "dur"]))
+        net.history.record("min_left", seconds * (net.max_epochs - len(net.history)) / 60)
 
 
 @torch.no_grad()
