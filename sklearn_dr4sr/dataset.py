@@ -102,8 +102,9 @@ class SequenceDataset:
         One row a user.
     patterns : sequences, PatternTable, callable or None, default=None
         The patterns. None: every history is its own only pattern. A callable without arguments
-        that returns a PatternTable is called when the patterns are first read (or pickled), so
-        that predicting through a pipeline never pays for them.
+        that returns a PatternTable, or a PatternTable and weights, is called when the patterns or
+        the weights are first read (or pickled), so that predicting through a pipeline never pays
+        for them.
     weights : array of shape (n_pattern_items,), list of arrays, or None, default=None
         W of the paper: a weight, not negative, for each item of each pattern, as the target of a
         prediction; flat, in the order of ``patterns.codes``.
@@ -147,7 +148,8 @@ class SequenceDataset:
     ) -> None:
         self.histories = as_sequences(histories)
         self._table: PatternTable | None = None
-        self._make: Callable[[], PatternTable] | None = None
+        self._make: Callable[[], PatternTable | tuple[PatternTable, Any]] | None = None
+        self._weights: np.ndarray | None = None
         if patterns is None:
             patterns = PatternTable.of(self.histories, np.arange(len(self.histories)))
         if callable(patterns):
@@ -156,7 +158,8 @@ class SequenceDataset:
             self._table = patterns
         else:
             self._table = self._tabulate(as_sequences(patterns), source, origin)
-        self.weights = None if weights is None else self._checked_weights(weights)
+        if weights is not None:
+            self._weights = self._checked_weights(weights)
 
     def _tabulate(self, patterns: Sequences, source: Any, origin: Any) -> PatternTable:
         if source is None:
@@ -207,9 +210,20 @@ class SequenceDataset:
     def table(self) -> PatternTable:
         """The patterns with their columns, made on first reading."""
         if self._table is None:
-            self._table = self._make()
+            made = self._make()
             self._make = None
+            if isinstance(made, tuple):
+                self._table, weights = made
+                self._weights = self._checked_weights(weights)
+            else:
+                self._table = made
         return self._table
+
+    @property
+    def weights(self) -> np.ndarray | None:
+        """A weight for each item of each pattern, flat; None where all count alike."""
+        self.table  # noqa: B018  (the recipe for the patterns may give their weights too)
+        return self._weights
 
     @property
     def patterns(self) -> Sequences:
@@ -257,9 +271,9 @@ class SequenceDataset:
             chosen.memory,
         )
         weights = None
-        if self.weights is not None:
+        if self._weights is not None:
             offsets, lengths = table.sequences.offsets, table.sequences.lengths
-            weights = self.weights[ranges(offsets[picked], lengths[picked])]
+            weights = self._weights[ranges(offsets[picked], lengths[picked])]
         return SequenceDataset(self.histories[rows], part, weights)
 
     def __iter__(self) -> Any:
@@ -290,7 +304,7 @@ class SequenceDataset:
         patterns = (
             "patterns not yet made" if self._table is None else f"{len(self._table)} patterns"
         )
-        weighted = "" if self.weights is None else ", weighted"
+        weighted = "" if self._weights is None else ", weighted"
         return f"SequenceDataset({len(self)} rows, {patterns}{weighted})"
 
     def to_text(self, path: str | PathLike) -> None:

@@ -194,3 +194,21 @@ def test_what_does_not_fit_is_named(arguments, message):
 def test_bad_histories_are_named():
     with pytest.raises(TypeError, match=r"row 1: .*got int"):
         SequenceDataset([[1], 2])
+
+
+def test_a_recipe_may_give_weights_with_its_patterns():
+    table = SequenceDataset(HISTORIES, PATTERNS, source=SOURCE).table
+    made = []
+
+    def make():
+        made.append(1)
+        return table, WEIGHTS
+
+    data = SequenceDataset(HISTORIES, make)
+    assert repr(data) == "SequenceDataset(3 rows, patterns not yet made)"
+    assert not made
+    np.testing.assert_array_equal(data.weights, WEIGHTS)  # before the patterns are read
+    assert (len(made), list(data.patterns)) == (1, PATTERNS)
+    np.testing.assert_array_equal(SequenceDataset(HISTORIES, make)[[1]].weights, WEIGHTS[4:])
+    stored = pickle.loads(pickle.dumps(SequenceDataset(HISTORIES, lambda: (table, WEIGHTS))))
+    np.testing.assert_array_equal(stored.weights, WEIGHTS)
