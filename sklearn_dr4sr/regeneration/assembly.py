@@ -13,7 +13,7 @@ from ..sequences import Sequences
 from .decoding import decode
 from .network import Regenerator
 
-__all__ = ["mined_patterns", "regenerate"]
+__all__ = ["count_distinct", "mined_patterns", "regenerate"]
 
 
 def mined_patterns(dataset: SequenceDataset, miner: PatternMiner | None = None) -> PatternTable:
@@ -23,6 +23,11 @@ def mined_patterns(dataset: SequenceDataset, miner: PatternMiner | None = None) 
     if len(mined) == 0 and miner is not None:
         return mined_patterns(miner.transform(dataset.histories))
     return mined
+
+
+def count_distinct(sequences: Sequences) -> int:
+    """Count the rows that differ."""
+    return len(np.unique(_pattern_numbers(sequences)))
 
 
 def regenerate(

@@ -52,7 +52,7 @@ class Pairs(torch.utils.data.Dataset):
     """
 
     def __init__(self, histories: Sequences, patterns: Sequences, row: np.ndarray) -> None:
-        self.histories, self.patterns, self.row = histories, patterns, row
+        self.histories, self.patterns, self.row = histories, patterns, np.asarray(row)
         self.lengths = histories.lengths
 
     def __len__(self) -> int:

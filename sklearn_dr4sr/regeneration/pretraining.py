@@ -135,6 +135,7 @@ def pretrain(
         criterion=torch.nn.Identity,
         optimizer=torch.optim.Adam,
         optimizer__betas=(0.9, 0.98),
+        optimizer__fused=True,
         lr=training["lr"],
         max_epochs=training["max_epochs"],
         batch_size=training["batch_size"],
@@ -160,7 +161,9 @@ def pretrain(
 
     usage = isolated(run, seed=seed, device=where)
     kept = ("epoch", "dur", "train_loss", *TERMS)
-    history = [{name: row[name] for name in kept if name in row} for row in net.history]
+    history = [
+        {name: row[name] for name in kept if name in row} for row in net.history if "dur" in row
+    ]
     interrupted = hasattr(net, "interrupted_")
     net.trim_for_prediction()
     if interrupted:

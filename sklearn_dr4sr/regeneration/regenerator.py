@@ -17,7 +17,7 @@ from ..dataset import ORIGINS, SequenceDataset, as_dataset
 from ..mining import PatternMiner
 from ..ranking import SequenceInput
 from ..sequences import Sequences, positions_in
-from .assembly import mined_patterns, regenerate
+from .assembly import count_distinct, mined_patterns, regenerate
 from .pretraining import Interrupted, pretrain
 
 __all__ = ["DatasetRegenerator"]
@@ -27,7 +27,138 @@ SASREC = {"loss": "ce", "hidden_dim": 256, "input_norm": True, "max_epochs": 10}
 
 
 class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
-    """Learn to regenerate sequences as patterns."""
+    """Learn how sequences turn into patterns, and make patterns that nobody mined.
+
+    Pre-trained on pairs of a history and one of its mined patterns (4.2.1 of the paper [1]_), a
+    Transformer with K memories (4.2.2) decodes every history into K patterns (4.2.3). The result X'
+    is the original sequences, the mined patterns and the regenerated ones.
+
+    Parameters
+    ----------
+    diversity_factor : int, default=5
+        K, the number of memories: how many patterns are decoded from a history.
+    generative_probability : float in [0, 1], default=0.1
+        γ: probability that a token is chosen from the whole catalogue, else from the history's own
+        items. Only ``transform`` reads it: it may be set on a fitted regenerator.
+    include : tuple of {"original", "mined", "regenerated"}, default=all three
+        What X' holds. Without "original" a row may be left without patterns. Read by ``transform``.
+    temperature : float, default=0.0
+        0 decodes greedily, as the paper; above 0 tokens are drawn from
+        softmax(logits / temperature). Read by ``transform``.
+    max_pairs : int, default=10
+        Pairs of a history in an epoch, at most; drawn anew for every epoch.
+    max_length : int, default=50
+        Of a longer history the last items are encoded.
+    max_pattern_length : int, default=24
+        Longest pattern that is learned or decoded, in items.
+    hidden_item_probability : float in [0, 1], default=0.5
+        ρ: probability that a history hides an item of one of its patterns in a training step, so
+        that generative mode learns to produce it. 0 trains restrictive mode alone, as the
+        published code does.
+    balance : float, default=1.0
+        λ: weight of the mutual information between patterns and memories. 0 is the paper's loss.
+    item_embedding : {"sasrec", "random"}, array or recommender, default="sasrec"
+        What the item embedding starts from; it is trained further. "sasrec": a SASRec that is
+        trained on the histories for a few epochs of cross-entropy. An array has shape
+        (n_items, embedding_dim), items in sorted order. A recommender has ``items_`` and
+        ``item_embeddings_`` once fitted; an unfitted one is cloned and fitted on the histories.
+        ``clone`` and searches forget what an estimator has learned: wrap a fitted one in
+        ``sklearn.frozen.FrozenEstimator``.
+    embedding_dim, hidden_dim : int, default=64, 256
+        Widths of the network's states and of its feed-forward layers.
+    n_layers, n_heads : int, default=2, 2
+        Of encoder, decoder and promoter alike.
+    dropout : float in [0, 1), default=0.5
+    max_epochs, batch_size : int, default=40, 256
+        An epoch is one pass over the drawn pairs; a batch is about ``batch_size`` of them.
+    lr : float, default=1e-3
+        Learning rate of Adam (β = .9, .98).
+    memory : str, joblib.Memory or None, default=None
+        Where pre-trainings are kept, as in ``Pipeline``. A fit whose data and parameters equal
+        those of one before, apart from what ``transform`` alone reads, ``device``, ``callbacks``
+        and ``verbose``, takes its result over: a search over γ pre-trains once. Needs an integer
+        ``random_state``.
+    callbacks : list of skorch callbacks or None, default=None
+        Not called where a pre-training is taken from ``memory``.
+    device : str, default="auto"
+        "auto" is cuda where there is one.
+    random_state : int, RandomState or None, default=None
+        Seed of pre-training and decoding. The global generators are left alone.
+    verbose : int, default=0
+        Above 0: a line for each epoch.
+
+    Attributes
+    ----------
+    items_ : ndarray, shape (n_items,)
+        Every item of the histories and patterns seen in ``fit``, sorted.
+    net_ : skorch.NeuralNet
+        ``net_.module_`` is the network. Without optimizer: not for further training.
+    history_ : list of dict
+        For every epoch: ``train_loss``, its parts ``restrictive`` and ``generative`` (negative
+        log-likelihood a token, in nats), ``usage_entropy`` H(mean π) and ``choice_entropy``
+        mean H(π), and ``dur`` in seconds.
+    memory_usage_ : ndarray of shape (K,)
+        Share of the training pairs whose pattern chooses each memory.
+    report_ : dict
+        ``n_pairs``, ``n_patterns``, ``memory_usage`` and ``memory_usage_entropy`` after ``fit``;
+        when the patterns of a ``transform`` are made also, of the latest one: ``n_decoded`` (K a
+        row), ``n_unique`` (of at least two items), ``n_new`` (neither mined nor a history),
+        ``unique_per_decode``, ``share_already_mined`` (of the unique ones).
+    n_features_in_ : int
+        Width of ``X``, only where it was a zero-padded matrix.
+
+    See Also
+    --------
+    sklearn_dr4sr.PatternMiner : Mines the patterns to learn from.
+
+    Notes
+    -----
+    With source [SOS] s [EOS] and target [SOS] p [EOS], an encoder makes states, one for each token;
+    two linear layers make K memories m_k of each; π = softmax(MLP(mean of a second encoder's states
+    of p)) (equation 3); the decoder attends to Σ_k π_k m_k (equation 4) and is trained by
+
+        L = mean of -log P(p_t | s, p_<t) - λ (H(mean π) - mean H(π))
+
+    over a batch of pairs. In restrictive mode P is a softmax over the items of s and EOS, in
+    generative mode over the catalogue and EOS. At inference each memory is used alone.
+
+    Departures from the paper, which publishes neither a working balance nor a trained generative
+    mode (in its code one memory takes all patterns, and no item outside the source is ever trained
+    as an output):
+
+    - *Balanced memories.* The last term is the mutual information of pattern and memory: it wants
+      all memories used and each pattern sure of its own, as inference uses them. The promoter has
+      no dropout, whose noise would satisfy the term without telling patterns apart.
+    - *Trained generative mode.* With probability ρ a source hides one item of one of its patterns.
+      Whatever a pattern holds that its source does not show, and the EOS of such a pattern, is
+      learned by the generative softmax; all that is shown by the restrictive one. So generative
+      mode learns to name what is missing from the history, and γ matters at inference only: one
+      pre-training serves every γ.
+    - The encoder is bidirectional in training and inference alike (causal in the published code's
+      training only); feed-forward layers have dropout on their output, not inside.
+    - Pairs are drawn for each epoch, not once.
+
+    Equal patterns count once in X': a mined one at the first row that has it, a regenerated one
+    where it is decoded first, and only if it is neither mined nor a whole history. All draws of the
+    decoding are functions of the seed and the history, so a row's patterns depend neither on its
+    neighbours nor on the order of rows (before duplicates are removed).
+
+    References
+    ----------
+    .. [1] Yin et al., "Dataset Regeneration for Sequential Recommendation", KDD 2024.
+
+    Examples
+    --------
+    >>> from sklearn_dr4sr import DatasetRegenerator, PatternMiner
+    >>> from sklearn_dr4sr.datasets import make_sequences
+    >>> data = PatternMiner(window_size=3).fit_transform(make_sequences(60, 20, random_state=0))
+    >>> regenerator = DatasetRegenerator(
+    ...     2, item_embedding="random", embedding_dim=8, max_epochs=1, random_state=0
+    ... )
+    >>> regenerated = regenerator.fit_transform(data)
+    >>> len(regenerated), sorted(set(regenerated.origin.tolist()))[:2]
+    (60, ['mined', 'original'])
+    """
 
     def __init__(
         self,
@@ -161,6 +292,7 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
         used = self.memory_usage_[self.memory_usage_ > 0]
         self.report_ = {
             "n_pairs": len(mined),
+            "n_patterns": int(count_distinct(mined.sequences)),
             "memory_usage": self.memory_usage_.tolist(),
             "memory_usage_entropy": float(-(used * np.log(used)).sum()),
         }
@@ -169,7 +301,26 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: Any) -> SequenceDataset:
-        """Regenerate each row's history, when the patterns are first read."""
+        """Regenerate the rows; the patterns are made when they are first read.
+
+        Parameters
+        ----------
+        X : SequenceDataset or item sequences
+            Histories, with their mined patterns. Where there are none and ``fit`` mined by itself,
+            they are looked up among the patterns that it mined. Items that were not seen in
+            ``fit`` are skipped in decoding; an empty history is legal and yields nothing.
+
+        Returns
+        -------
+        SequenceDataset
+            One row a row of ``X``, with its history. Patterns in order of rows; within a row the
+            original, the mined, the regenerated (their ``table.memory`` is the memory).
+
+        Raises
+        ------
+        NotFittedError, ValueError, TypeError
+            Before ``fit``; on a parameter out of range; on bad input.
+        """
         check_is_fitted(self, "items_")
         self._check_parameters()
         dataset = as_dataset(self._read(X))
@@ -218,6 +369,11 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
             rows = np.random.default_rng(seed).normal(0, 0.02, shape)
             rows[at >= 0] = vectors[at[at >= 0]]
             return rows.astype(np.float32)
+        if not np.ndim(given):
+            raise ValueError(
+                'item_embedding must be "sasrec", "random", an array or a recommender, '
+                f"got {given!r}"
+            )
         rows = np.asarray(given, dtype=np.float32)
         if rows.shape != shape or not np.isfinite(rows).all():
             raise ValueError(
@@ -239,10 +395,14 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
         shares = ("generative_probability", "hidden_item_probability", "dropout")
         for name in (*shares, "balance", "temperature", "lr"):
             value = getattr(self, name)
-            top = 1 if name in shares else np.inf
-            if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= value <= top:
-                limit = "between 0 and 1" if name in shares else "of at least 0"
+            limit = "between 0 and 1" if name in shares else "of at least 0"
+            fits = isinstance(value, Real) and not isinstance(value, bool) and 0 <= value < np.inf
+            if not fits or (name in shares and value > 1):
                 raise ValueError(f"{name} must be a number {limit}, got {value!r}")
+        if self.dropout == 1:
+            raise ValueError(f"dropout must be less than 1, got {self.dropout!r}")
+        if self.lr == 0:
+            raise ValueError(f"lr must be above 0, got {self.lr!r}")
         if self.embedding_dim % self.n_heads:
             raise ValueError(
                 f"embedding_dim={self.embedding_dim} must be a multiple of n_heads={self.n_heads}"

@@ -1,0 +1,499 @@
+import copy
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from sklearn.base import BaseEstimator, clone
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline
+from skorch.callbacks import Callback
+
+from sklearn_dr4sr import DatasetRegenerator, PatternMiner, SequenceDataset, Sequences
+from sklearn_dr4sr.baselines import MarkovChain
+from sklearn_dr4sr.datasets import make_sequences
+from sklearn_dr4sr.metrics import ranking_scorer
+from sklearn_dr4sr.model_selection import LeaveLastOut, leave_one_out
+from sklearn_dr4sr.recommenders import SASRec
+from sklearn_dr4sr.regeneration import assembly, pretraining, regenerator
+from sklearn_dr4sr.regeneration.decoding import _draws, decode
+from sklearn_dr4sr.regeneration.network import Regenerator
+from sklearn_dr4sr.regeneration.pairs import PairBatches, Pairs, source_tokens
+from sklearn_dr4sr.regeneration.pretraining import loss_terms
+
+SMALL = {
+    "item_embedding": "random",
+    "embedding_dim": 16,
+    "hidden_dim": 32,
+    "max_epochs": 2,
+    "random_state": 0,
+}
+
+
+def small(**parameters):
+    return DatasetRegenerator(**(SMALL | parameters))
+
+
+def network(n_items=20, **parameters):
+    torch.manual_seed(0)
+    module = Regenerator(
+        n_items, **({"embedding_dim": 16, "hidden_dim": 32, "max_pattern_length": 6} | parameters)
+    )
+    for table in (module.embedding, module.source_position, module.pattern_position):
+        torch.nn.init.normal_(table.weight, std=1.0)  # far from ties
+    return module.eval()
+
+
+@pytest.fixture(scope="module")
+def sequences():
+    return make_sequences(150, 40, mean_length=7, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def data(sequences):
+    return PatternMiner(window_size=3).fit_transform(sequences)
+
+
+@pytest.fixture(scope="module")
+def fitted(data):
+    table = np.random.default_rng(0).normal(size=(len(data.items), 16))  # apart from the start
+    return small(item_embedding=table).fit(data)
+
+
+def rows_with_repeats(n=12, n_items=20):
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(n_items, size=rng.integers(1, 9)).tolist() for _ in range(n)]
+    return Sequences.from_codes(
+        np.concatenate(rows), np.cumsum([0, *map(len, rows)]), np.arange(n_items)
+    )
+
+
+# The network and its loss
+
+
+def test_gathered_loss_equals_the_full_vocabulary_masked():
+    """Also where the source holds an item twice, and where a pattern holds a hidden one."""
+    module = network()
+    sources = rows_with_repeats()
+    assert any(len(set(row)) < len(row) for row in sources)
+    patterns = Sequences([[row[0], row[-1], (row[0] + 7) % 20] for row in sources])
+    pairs = Pairs(sources, patterns.recode(np.arange(20)), np.arange(len(sources)))
+    for hide in (0.0, 1.0):
+        batch = next(iter(PairBatches(pairs, 1000, 10, hide, seed=0)))
+        terms = loss_terms(module, batch)
+        restrictive, generative = [], []
+        for pattern, row in zip(batch.pattern, batch.row, strict=True):
+            source = batch.source[row][batch.source[row] != module.pad]
+            pattern = pattern[pattern != module.pad]
+            memories, mask = module.encode(source[None])
+            pi = module.choose(pattern[None]).exp()
+            final = (pi[:, None, :, None] * memories).sum(2)
+            states, _ = module.decode(pattern[None, :-1], module.memory(final), mask)
+            logits = states[0] @ module.embedding.weight.T
+            allowed = torch.full((len(logits.T),), -torch.inf)
+            allowed[source[1:]] = 0
+            outside = [t for t in pattern[1:].tolist() if t not in source.tolist()]
+            for at, token in zip(logits, pattern[1:].tolist(), strict=True):
+                if token in source[1:].tolist():
+                    restrictive.append(-(at + allowed).log_softmax(-1)[token])
+                if token in outside or (outside and token == module.eos):
+                    generative.append(-at[: module.eos + 1].log_softmax(-1)[token])
+        torch.testing.assert_close(terms["restrictive"], torch.stack(restrictive).mean())
+        torch.testing.assert_close(terms["generative"], torch.stack(generative).mean())
+        every = torch.stack(restrictive + generative)
+        torch.testing.assert_close(terms["reconstruction"], every.mean())
+
+
+def test_cached_decoding_equals_uncached():
+    module = network()
+    memories, mask = module.encode(torch.tensor([[21, 3, 4, 20, 22], [21, 5, 6, 7, 20]]))
+    memory = module.memory(memories[:, :, 1])
+    tokens = torch.tensor([[21, 3, 4, 9], [21, 7, 5, 2]])
+    whole, _ = module.decode(tokens, memory, mask)
+    past = None
+    for step in range(4):
+        state, past = module.decode(tokens[:, step : step + 1], memory, mask, past)
+        torch.testing.assert_close(state[:, 0], whole[:, step], rtol=1e-4, atol=1e-5)
+
+
+def test_padding_changes_nothing():
+    module = network()
+    batch = torch.tensor([[21, 3, 4, 20, 22, 22], [21, 5, 6, 7, 8, 20]])
+    both, _ = module.encode(batch)
+    alone, _ = module.encode(batch[:1, :4])
+    torch.testing.assert_close(both[:1, :4], alone)
+    torch.testing.assert_close(module.choose(batch)[:1], module.choose(batch[:1, :4]))
+
+
+def test_one_memory_is_always_chosen():
+    module = network(n_memories=1)
+    pi = module.choose(torch.tensor([[21, 3, 4, 20]])).exp()
+    torch.testing.assert_close(pi, torch.ones(1, 1))
+
+
+def test_hidden_items_leave_the_source_and_no_gap():
+    sources, patterns = Sequences([[1, 2, 3, 2], [4, 5, 6]]), Sequences([[2, 3], [4, 6], [5, 6]])
+    pairs = Pairs(sources, patterns.recode(sources.items), [0, 1, 1])
+    hidden_of_first = set()
+    for seed in range(30):
+        batch = next(iter(PairBatches(pairs, 10, 10, 1.0, seed)))
+        # codes are items - 1; EOS, SOS, PAD = 6, 7, 8; the shorter source comes first
+        assert batch.source.shape == (2, 6)
+        for source, candidates in zip(
+            batch.source.tolist(), batch.candidates.tolist(), strict=True
+        ):
+            items = source[1 : source.index(6)]
+            assert source == [7, *items, 6] + [8] * (4 - len(items))
+            assert sorted(candidates)[: len(set(items)) + 1] == sorted({*items, 6})
+            if 0 in items:
+                hidden_of_first.add(tuple(items))
+    assert hidden_of_first == {(0, 2), (0, 1, 1)}
+
+
+def test_an_epoch_holds_every_pair_once_up_to_the_cap(data):
+    table = data.table[data.origin == "mined"]
+    pairs = Pairs(data.histories, table.sequences, table.source)
+    counts = np.bincount(table.source)
+    for cap in (3, 1000):
+        batches = list(PairBatches(pairs, 64, cap, 0.5, seed=0))
+        assert sum(len(b.row) for b in batches) == np.minimum(counts, cap).sum()
+        assert max(len(b.row) for b in batches) < 64 + counts.max()
+
+
+# Decoding
+
+
+def one_by_one(module, sources, gamma, seed):
+    """Hybrid inference as it is told: no batch, no cache, the whole vocabulary masked."""
+    decoded = []
+    for source in sources:
+        coins, _ = _draws(Sequences([source]).recode(np.arange(20)), 5, 6, seed)
+        tokens, _ = source_tokens(np.array([source]), module.eos)
+        memories, mask = module.encode(tokens)
+        for k in range(5):
+            pattern = []
+            for step in range(6):
+                tokens = torch.tensor([[module.sos, *pattern]])
+                states, _ = module.decode(tokens, module.memory(memories[:, :, k]), mask)
+                scores = states[0, -1] @ module.embedding.weight.T
+                scores[[module.sos, module.pad, *pattern]] = -torch.inf
+                if coins[0, k, step] >= gamma:
+                    kept = [*source, module.eos]
+                    outside = [t for t in range(module.pad) if t not in kept]
+                    scores[outside] = -torch.inf
+                if scores.argmax() == module.eos:
+                    break
+                pattern.append(int(scores.argmax()))
+            decoded.append(pattern)
+    return decoded
+
+
+@pytest.mark.parametrize("gamma", [0, 0.5, 1])
+def test_decoding_equals_a_plain_loop(gamma):
+    module, sources = network(), rows_with_repeats()
+    patterns, row, memory = decode(module, sources, generative_probability=gamma, seed=3)
+    with torch.no_grad():
+        expected = one_by_one(module, sources, gamma, seed=3)
+    assert list(patterns) == expected
+    assert row.tolist() == np.repeat(np.arange(12), 5).tolist()
+    assert memory.tolist() == [0, 1, 2, 3, 4] * 12
+    assert max(map(len, expected)) > 2  # or this test would see little
+
+
+@pytest.mark.parametrize("temperature", [0, 1.0])
+def test_rows_are_decoded_alike_alone_and_together(temperature, monkeypatch):
+    module, sources = network(), rows_with_repeats()
+    arguments = {"generative_probability": 0.5, "temperature": temperature, "seed": 1}
+    together, _, _ = decode(module, sources, **arguments)
+    for i in range(12):
+        alone, _, _ = decode(module, sources[i : i + 1], **arguments)
+        assert list(alone) == list(together[5 * i : 5 * i + 5])
+    monkeypatch.setattr("sklearn_dr4sr.regeneration.decoding.CHUNK_TOKENS", 200)
+    assert decode(module, sources, **arguments)[0] == together
+
+
+def test_draws_are_uniform_and_differ():
+    sources = Sequences([[1, 2], [2, 1], [1], [1, 2]])
+    coins, draws = _draws(sources, 50, 200, seed=0)
+    np.testing.assert_array_equal(coins[0], coins[3])
+    distinct = np.concatenate([coins[:3].ravel(), draws[:3].ravel()])
+    assert len(np.unique(distinct)) == len(distinct)
+    assert abs(distinct.mean() - 0.5) < 0.01
+    assert abs(np.corrcoef(coins[0].ravel(), coins[1].ravel())[0, 1]) < 0.05
+    assert not np.array_equal(coins, _draws(sources, 50, 200, seed=1)[0])
+
+
+def test_temperature_draws_from_the_softmax():
+    from sklearn_dr4sr.regeneration.decoding import _pick
+
+    scores = torch.tensor([[0.0, -torch.inf, np.log(3.0), -torch.inf]]).repeat(4000, 1)
+    draw = torch.linspace(0, 1 - 1e-9, 4000, dtype=torch.float64)
+    counts = torch.bincount(_pick(scores, 1.0, draw), minlength=4)
+    assert counts.tolist() == [1000, 0, 3000, 0]
+
+
+# The estimator
+
+
+def test_restrictive_patterns_are_of_the_source_and_never_repeat(data, fitted):
+    made = clone(fitted).set_params(generative_probability=0).fit(data).transform(data)
+    regenerated = made.table[made.origin == "regenerated"]
+    assert len(regenerated) > 0
+    for pattern, row in zip(regenerated.sequences, regenerated.source, strict=True):
+        assert set(pattern) <= set(data.histories[int(row)])
+        assert len(set(pattern)) == len(pattern) >= 2
+
+
+def test_regenerated_data_set_is_original_mined_and_regenerated_once(data, fitted):
+    made = fitted.transform(data)
+    assert len(made) == len(data)
+    table = made.table
+    assert (np.diff(table.source) >= 0).all()
+    assert list(table.sequences[made.origin == "original"]) == list(data.histories)
+    keys = [tuple(p) for p in made.patterns]
+    of = {o: [k for k, x in zip(keys, made.origin, strict=True) if x == o] for o in made.origin}
+    mined = {tuple(p) for p in data.table[data.origin == "mined"].sequences}
+    assert set(of["mined"]) == mined
+    assert len(of["mined"]) == len(mined)
+    assert (table.support[made.origin == "mined"] >= 2).all()
+    assert len(set(of["regenerated"])) == len(of["regenerated"]) > 0
+    assert not set(of["regenerated"]) & (mined | set(of["original"]))
+    memory = table.memory
+    assert (memory[made.origin != "regenerated"] == -1).all()
+    assert set(memory[made.origin == "regenerated"]) <= set(range(5))
+    first = {}
+    for row, pattern in zip(data.source, data.patterns, strict=True):
+        first.setdefault(tuple(pattern), row)
+    for row, key, origin in zip(made.source, keys, made.origin, strict=True):
+        assert origin != "mined" or first[key] == row
+    report = fitted.report_
+    assert report["n_decoded"] == 5 * len(data)
+    assert report["n_new"] == len(of["regenerated"])
+    assert 0 < report["unique_per_decode"] <= 1
+    assert 0 <= report["share_already_mined"] <= 1
+
+
+@pytest.mark.parametrize("include", [("original",), ["mined", "regenerated"]])
+def test_include_chooses(data, fitted, include):
+    made = clone(fitted).set_params(include=include).fit(data).transform(data)
+    assert set(made.origin) == set(include)
+    assert len(made) == len(data)
+
+
+def test_patterns_are_made_when_first_read(data, fitted, monkeypatch):
+    def fail(*args, **kwargs):
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(assembly, "decode", fail)
+    made = fitted.transform(data)
+    assert made.histories == data.histories
+    with pytest.raises(AssertionError, match="decoded"):
+        made.patterns  # noqa: B018
+
+
+def test_fit_transform_equals_fit_then_transform(data):
+    model = small(generative_probability=0.3, max_epochs=1)
+    once = model.fit_transform(data)
+    twice = clone(model).fit(data).transform(data)
+    assert once.patterns == twice.patterns
+    np.testing.assert_array_equal(once.source, twice.source)
+    assert twice.patterns == model.transform(data).patterns
+
+
+def test_joblib_round_trip_gives_the_same_data_set(data, fitted, tmp_path):
+    joblib.dump(fitted, tmp_path / "regenerator.joblib")
+    loaded = joblib.load(tmp_path / "regenerator.joblib")
+    assert loaded.transform(data).patterns == fitted.transform(data).patterns
+    numbers = sum(p.numel() for p in fitted.net_.module_.parameters())
+    size = (tmp_path / "regenerator.joblib").stat().st_size
+    assert size < 4 * numbers + 100_000  # no optimizer in it
+
+
+def test_gamma_may_be_set_after_fit(data, fitted):
+    refitted = clone(fitted).set_params(generative_probability=1.0).fit(data)
+    changed = copy.deepcopy(fitted).set_params(generative_probability=1.0)
+    assert changed.transform(data).patterns == refitted.transform(data).patterns
+
+
+def test_strings_unknown_items_and_empty_rows(data, sequences, fitted):
+    named = [[f"item {i:03d}" for i in row] for row in sequences]
+    text = clone(fitted).fit(PatternMiner(window_size=3).fit_transform(named))
+    made = text.transform(PatternMiner(window_size=3).fit_transform(named))
+    of_numbers = fitted.transform(data)
+    assert list(made.patterns) == [[f"item {i:03d}" for i in p] for p in of_numbers.patterns]
+    odd = fitted.transform([[], [99_999], [1, 99_999, 2], [3]])
+    assert len(odd) == 4
+    assert list(odd.table.sequences[odd.origin == "original"]) == [[99_999], [1, 99_999, 2], [3]]
+    regenerated = odd.table[odd.origin == "regenerated"]
+    assert 0 not in regenerated.source
+    assert all(99_999 not in p for p in regenerated.sequences)
+
+
+def test_plain_sequences_are_mined_first(sequences):
+    plain = small().fit(sequences)
+    mined = PatternMiner().fit_transform(sequences)
+    expected = small().fit(mined)
+    assert plain.transform(sequences).patterns == expected.transform(mined).patterns
+
+
+class Interrupt(Callback):
+    def on_batch_end(self, net, **kwargs):
+        if len(net.history) == 2:
+            raise KeyboardInterrupt
+
+
+def test_interrupted_fit_is_usable_and_not_cached(data, tmp_path):
+    model = small(max_epochs=5, memory=str(tmp_path), callbacks=[Interrupt()])
+    with pytest.warns(UserWarning, match="interrupted in epoch 2 of max_epochs=5"):
+        model.fit(data)
+    assert len(model.transform(data).patterns) > 0
+    whole = clone(model).set_params(callbacks=None).fit(data)
+    assert len(whole.history_) == 5
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """Count pre-trainings."""
+    count = []
+    train = pretraining.RegeneratorNet.partial_fit
+
+    def counted(self, *args, **kwargs):
+        count.append(1)
+        return train(self, *args, **kwargs)
+
+    monkeypatch.setattr(pretraining.RegeneratorNet, "partial_fit", counted)
+    return count
+
+
+def test_a_grid_over_gamma_trains_once(sequences, trainings, tmp_path):
+    split = leave_one_out(sequences)
+    pipe = Pipeline(
+        [
+            ("mine", PatternMiner(window_size=3)),
+            ("regenerate", small(memory=str(tmp_path))),
+            ("recommend", MarkovChain()),
+        ]
+    )
+    grid = {"regenerate__generative_probability": [0, 0.1, 0.3, 0.5, 1]}
+    scoring = ranking_scorer("ndcg@20")
+    search = GridSearchCV(pipe, grid, cv=LeaveLastOut(), scoring=scoring, refit="ndcg@20")
+    search.fit(split.train, split.validation)
+    assert len(trainings) == 1
+    best = search.best_estimator_
+    alone = clone(best).set_params(regenerate__memory=None).fit(split.train)
+    np.testing.assert_array_equal(best.predict(split.history), alone.predict(split.history))
+    clone(best).set_params(regenerate__diversity_factor=2).fit(split.train)
+    clone(best).set_params(regenerate__random_state=1).fit(split.train)
+    assert len(trainings) == 4
+
+
+def test_nothing_global_is_touched(data):
+    np.random.seed(0)  # noqa: NPY002
+    torch.manual_seed(0)
+    before = np.random.get_state()[1].copy(), torch.random.get_rng_state()  # noqa: NPY002
+    threads = torch.get_num_threads()
+    small(max_epochs=1, random_state=None).fit(data).transform(data).patterns  # noqa: B018
+    np.testing.assert_array_equal(np.random.get_state()[1], before[0])  # noqa: NPY002
+    assert torch.equal(torch.random.get_rng_state(), before[1])
+    assert torch.get_num_threads() == threads
+    assert torch.tensor([1e-40]).mul(1.0).item() != 0  # denormals as before
+
+
+# Item embeddings
+
+
+def test_item_embedding_given_as_an_array_or_a_recommender(data, sequences, monkeypatch):
+    received = []
+
+    def receive(histories, patterns, row, embedding, **rest):
+        received.append(embedding)
+        return pretraining.pretrain(histories, patterns, row, embedding, **rest)
+
+    monkeypatch.setattr(regenerator, "pretrain", receive)
+
+    def embedding_of(given):
+        small(item_embedding=given, max_epochs=1).fit(data)
+        return received.pop()
+
+    items = data.items
+    table = np.random.default_rng(0).normal(size=(len(items), 16)).astype(np.float32)
+    np.testing.assert_array_equal(embedding_of(table), table)
+    assert embedding_of("random") is None
+
+    class Recommender(BaseEstimator):
+        def fit(self, X):
+            raise AssertionError("fitted again")
+
+    known = Recommender()
+    known.items_, known.item_embeddings_ = items[::2], table[::2]
+    aligned = embedding_of(known)
+    np.testing.assert_array_equal(aligned[::2], table[::2])
+    assert 0 < np.abs(aligned[1::2]).max() < 0.2
+
+
+@pytest.mark.parametrize("form", ["sasrec", "estimator", "frozen"])
+def test_item_embedding_of_sasrec(data, form, monkeypatch):
+    monkeypatch.setitem(regenerator.SASREC, "max_epochs", 1)
+    given = form
+    if form != "sasrec":
+        given = SASRec(embedding_dim=16, hidden_dim=16, max_epochs=1, random_state=0)
+    if form == "frozen":
+        given = FrozenEstimator(given.fit(data.histories))
+    unfitted = small(item_embedding=given, max_epochs=1)
+    assert len(clone(unfitted).fit(data).transform(data).patterns) > len(data)
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [
+        ("generative_probability", 1.5),
+        ("generative_probability", "high"),
+        ("diversity_factor", 0),
+        ("diversity_factor", 2.0),
+        ("max_pairs", 0),
+        ("max_pattern_length", 1),
+        ("max_epochs", 0),
+        ("include", "mined"),
+        ("include", ()),
+        ("include", ("mined", "invented")),
+        ("temperature", -1),
+        ("hidden_item_probability", -0.1),
+        ("balance", -1),
+        ("dropout", 1.0),
+        ("lr", 0),
+        ("n_heads", 3),
+        ("item_embedding", "word2vec"),
+        ("item_embedding", np.zeros((3, 16))),
+        ("item_embedding", 7),
+        ("device", "abacus"),
+        ("random_state", "seed"),
+    ],
+)
+def test_bad_parameters_are_named(data, parameter, value):
+    with pytest.raises(ValueError, match=parameter) as error:
+        small(**{parameter: value}).fit(data)
+    shown = "(3, 16)" if isinstance(value, np.ndarray) else str(value)
+    assert shown in str(error.value)
+
+
+def test_parameters_are_checked_again_by_transform(data, fitted):
+    changed = copy.deepcopy(fitted).set_params(generative_probability=2)
+    with pytest.raises(ValueError, match=r"generative_probability.*2"):
+        changed.transform(data)
+
+
+def test_bad_input(data):
+    with pytest.raises(NotFittedError):
+        small().transform(data)
+    with pytest.raises(TypeError, match="row 0"):
+        small().fit(["not", "sequences"])
+    with pytest.raises(ValueError, match="min_support"):
+        small().fit([[1, 2, 3], [4, 5, 6]])
+    long = SequenceDataset([[1, 2, 3]], [[1, 2, 3]], origin="mined")
+    with pytest.raises(ValueError, match="max_pattern_length=2"):
+        small(max_pattern_length=2).fit(long)
