@@ -17,7 +17,9 @@ from .losses import cross_entropy_sum, next_item_loss
 __all__ = ["SequenceNet", "TimeLeft", "ValidationNDCG", "encode_histories", "held_out_ranks"]
 
 #: Padded tokens encoded at once when ranking.
-ENCODE_TOKENS = 2**15
+ENCODE_TOKENS = 2**13
+#: How much longer than the shortest the longest of the rows encoded at once may be.
+ENCODE_SPREAD = 1.5
 #: Scores held at once when validating: 64 MB.
 SCORE_CHUNK = 2**24
 
@@ -186,7 +188,12 @@ def encode_histories(
     start = 0
     while start < len(order):  # rows of similar length together, so that little is padding
         stop = start + 1
-        while stop < len(order) and (stop + 1 - start) * lengths[order[stop]] <= ENCODE_TOKENS:
+        widest = 1 + ENCODE_SPREAD * lengths[order[start]]
+        while (
+            stop < len(order)
+            and lengths[order[stop]] <= widest
+            and (stop + 1 - start) * lengths[order[stop]] <= ENCODE_TOKENS
+        ):
             stop += 1
         rows = order[start:stop]
         ids = torch.from_numpy(kept[rows].padded(fill=n_items)).to(device)
