@@ -191,6 +191,9 @@ class SequentialRecommender(BaseRecommender):
     _ranges: dict[str, tuple[float, float | None]] = {}
     _choices: dict[str, tuple[str, ...]] = {}
 
+    #: What trains the module; the personalizer puts its own in place.
+    _net_class: Any = SequenceNet
+
     @property
     def _takes_module(self) -> bool:
         return self._module is None
@@ -291,7 +294,7 @@ class SequentialRecommender(BaseRecommender):
         module_parameters = {
             f"module__{name}": value for name, value in self._module_parameters(dataset).items()
         }
-        return SequenceNet(
+        return self._net_class(
             self._module or self.module,
             loss=self.loss,
             n_negatives=self.n_negatives,

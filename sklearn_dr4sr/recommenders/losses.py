@@ -89,7 +89,8 @@ class _CrossEntropySum(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, states, item_matrix, targets, weights, dtype):  # noqa: ANN001, ANN205
-        total = states.new_zeros(())
+        losses = torch.empty_like(weights)
+        needs_gradient = any(ctx.needs_input_grad[:2])
         grad_states = torch.empty_like(states)
         grad_items = torch.zeros_like(item_matrix)
         rows = max(1, CHUNK_SIZE // len(item_matrix))
@@ -109,21 +110,23 @@ class _CrossEntropySum(torch.autograd.Function):
             peak = logits.amax(dim=1, keepdim=True)
             logits.sub_(peak).exp_()
             norm = logits.sum(dim=1, keepdim=True)
-            total += (weight * (norm.log() + peak - at_target)).sum()
+            losses[part] = (norm.log() + peak - at_target)[:, 0]
+            if not needs_gradient:
+                continue
             logits.mul_(weight / norm)
             F.threshold_(logits, NEGLIGIBLE, 0.0)
             logits.scatter_add_(1, target, -weight)
             low.copy_(logits)
             grad_states[part] = low @ low_items
             grad_items += low.T @ low_states[part]
-        ctx.save_for_backward(grad_states, grad_items)
-        return total
+        ctx.save_for_backward(grad_states, grad_items, losses)
+        return weights @ losses
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad):  # noqa: ANN001, ANN205
-        grad_states, grad_items = ctx.saved_tensors
-        return grad * grad_states, grad * grad_items, None, None, None
+        grad_states, grad_items, losses = ctx.saved_tensors
+        return grad * grad_states, grad * grad_items, None, grad * losses, None
 
 
 def cross_entropy_sum(
@@ -141,7 +144,6 @@ def cross_entropy_sum(
     item_matrix : tensor of shape (n_items, dim)
     targets : tensor of int64, shape (n,)
     weights : tensor of shape (n,), not negative
-        Not differentiated.
     dtype : torch.dtype or None, default=None
         Of the three matrix products; None: that of ``states``. Softmax and sums keep the latter.
 

@@ -87,15 +87,16 @@ class SequenceNet(skorch.NeuralNet):
         loss.backward()
         return {"loss": loss.detach(), "y_pred": ()}
 
+    #: Take losses that can be differentiated twice, at the price of keeping all logits of "ce".
+    twice_differentiable = False
+
     def batch_loss(self, states: list[torch.Tensor], groups: list[Group]) -> torch.Tensor:
         """Weighted sum of the losses of all targets, from the states (rows, length, dim)."""
         learnt = [group.targets >= 0 for group in groups]
         flat = torch.cat([s[m] for s, m in zip(states, learnt, strict=True)])  # (n, dim)
         targets = torch.cat([g.targets[m] for g, m in zip(groups, learnt, strict=True)])
-        weights = None
-        if groups[0].weights is not None:
-            weights = torch.cat([g.weights[m] for g, m in zip(groups, learnt, strict=True)])
-        if self.loss == "ce":
+        weights = self.target_weights(flat, targets, groups, learnt)
+        if self.loss == "ce" and not self.twice_differentiable:
             weights = torch.ones_like(flat[:, 0]) if weights is None else weights
             dtype = getattr(torch, self.precision)
             return cross_entropy_sum(flat, self.item_matrix(), targets, weights, dtype)
@@ -109,6 +110,18 @@ class SequenceNet(skorch.NeuralNet):
             self.calibration,
         )
         return losses.sum() if weights is None else (losses * weights).sum()
+
+    def target_weights(
+        self,
+        states: torch.Tensor,
+        targets: torch.Tensor,
+        groups: list[Group],
+        learnt: list[torch.Tensor],
+    ) -> torch.Tensor | None:
+        """Weight of each target, shape (n,), or None; ``states`` (n, dim) are what predicts it."""
+        if groups[0].weights is None:
+            return None
+        return torch.cat([g.weights[m] for g, m in zip(groups, learnt, strict=True)])
 
     def draw_negatives(
         self, m: int, groups: list[Group], learnt: list[torch.Tensor]
