@@ -13,7 +13,13 @@ from sklearn_dr4sr.augmentation import (
     RepeatPadding,
     SlidingWindow,
 )
-from sklearn_dr4sr.baselines import EASE, MarkovChain, Popularity, SequentialRules
+from sklearn_dr4sr.baselines import (
+    EASE,
+    InfiniteAutoencoder,
+    MarkovChain,
+    Popularity,
+    SequentialRules,
+)
 from sklearn_dr4sr.mining import PatternMiner
 
 ESTIMATORS = [
@@ -21,6 +27,7 @@ ESTIMATORS = [
     MarkovChain(),
     SequentialRules(),
     EASE(l2=1.0),
+    InfiniteAutoencoder(),
     PatternMiner(),
     SlidingWindow(),
     RepeatPadding(),
@@ -53,6 +60,7 @@ TRANSFORMER = {
 
 #: Further ones, by class; at most four an estimator in all.
 EXPECTED_FAILURES_BY_CLASS = {
+    "InfiniteAutoencoder": TRANSFORMER | {"check_methods_sample_order_invariance": DRAWN_BY_ROW},
     "PatternMiner": TRANSFORMER,
     "SlidingWindow": TRANSFORMER,
     "RepeatPadding": TRANSFORMER | {"check_methods_sample_order_invariance": DRAWN_BY_ROW},

@@ -1,8 +1,9 @@
 """Recommenders that need no gradient: the bar that any regenerated data set has to clear."""
 
 from .ease import EASE
+from .infinite_ae import InfiniteAutoencoder
 from .markov import MarkovChain
 from .popularity import Popularity
 from .sequential_rules import SequentialRules
 
-__all__ = ["EASE", "MarkovChain", "Popularity", "SequentialRules"]
+__all__ = ["EASE", "InfiniteAutoencoder", "MarkovChain", "Popularity", "SequentialRules"]
