@@ -75,7 +75,7 @@ class PatternMiner(SequenceInput, TransformerMixin, BaseEstimator):
 
     Examples
     --------
-    >>> from sklearn_dr4sr.mining import PatternMiner
+    >>> from sklearn_dr4sr import PatternMiner
     >>> miner = PatternMiner(window_size=3, min_support=2).fit([[1, 2, 3, 4, 5], [1, 2, 3]])
     >>> list(miner.patterns_), miner.supports_
     ([[1, 2], [1, 3], [2, 3], [1, 2, 3]], array([2, 2, 2, 2]))
