@@ -109,6 +109,10 @@ class SequenceNet(skorch.NeuralNet):
             self.n_negatives,
             self.calibration,
         )
+        return self.summed(losses, weights)
+
+    def summed(self, losses: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+        """Weighted sum of losses, each of shape (n,)."""
         return losses.sum() if weights is None else (losses * weights).sum()
 
     def target_weights(
