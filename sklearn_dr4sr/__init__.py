@@ -2,8 +2,15 @@
 
 from .dataset import SequenceDataset
 from .mining import PatternMiner
+from .personalization import DatasetPersonalizer
 from .regeneration import DatasetRegenerator
 from .sequences import Sequences
 
-__all__ = ["DatasetRegenerator", "PatternMiner", "SequenceDataset", "Sequences"]
+__all__ = [
+    "DatasetPersonalizer",
+    "DatasetRegenerator",
+    "PatternMiner",
+    "SequenceDataset",
+    "Sequences",
+]
 __version__ = "0.1.0"
