@@ -38,6 +38,7 @@ from sklearn_dr4sr.recommenders.bsarec import BSARecModule
 from sklearn_dr4sr.recommenders.cl4srec import CL4SRecModule, Originals, augment, info_nce
 from sklearn_dr4sr.recommenders.fmlp import FMLPModule
 from sklearn_dr4sr.recommenders.gnn import GNNModule, item_graph
+from sklearn_dr4sr.recommenders.layers import Dropout
 from sklearn_dr4sr.recommenders.losses import LOSSES
 
 LENGTH = 12
@@ -424,6 +425,34 @@ def test_learns_a_deterministic_grammar(name):
 def test_bad_parameters_are_named(model, parameter, value, sequences):
     with pytest.raises(ValueError, match=parameter):
         model(**{parameter: value}).fit(sequences)
+
+
+# --- layers -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("p", [0.0, 0.2, 0.5, 0.999])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_dropout_drops_and_scales(p, dtype):
+    torch.manual_seed(0)
+    layer, x = Dropout(p), torch.ones(1001, 401, dtype=dtype, requires_grad=True)
+    y = layer(x)
+    assert y.dtype == dtype
+    n = x.numel()
+    assert (y == 0).sum().item() == pytest.approx(n * p, abs=5 * math.sqrt(n * p * (1 - p)))
+    torch.testing.assert_close(
+        y[y != 0], torch.full_like(y[y != 0], 1 / (1 - p)), rtol=2e-2 * p, atol=0
+    )
+    for part in range(4):  # the four elements of a random word are alike, and independent
+        kept = (y.ravel()[part::4] != 0).double().mean().item()
+        assert kept == pytest.approx(1 - p, abs=6e-3)
+    pairs = (y.ravel()[:-1] != 0) & (y.ravel()[1:] != 0)
+    assert pairs.double().mean().item() == pytest.approx((1 - p) ** 2, abs=6e-3)
+    y.sum().backward()
+    torch.testing.assert_close(x.grad, y.detach())
+    torch.manual_seed(0)
+    torch.testing.assert_close(layer(x), y)
+    assert layer.eval()(x) is x
+    assert layer.train()(torch.ones(0, 3)).shape == (0, 3)
 
 
 # --- BSARec -------------------------------------------------------------------------------------

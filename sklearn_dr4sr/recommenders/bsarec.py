@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from .base import SequentialRecommender
-from .layers import CausalSelfAttention, FeedForward, initialise
+from .layers import CausalSelfAttention, Dropout, FeedForward, initialise
 
 __all__ = ["BSARec", "BSARecModule"]
 
@@ -51,7 +51,7 @@ class _Block(nn.Module):
         self.norm_filter = nn.LayerNorm(dim, eps=1e-12)
         self.norm_attention = nn.LayerNorm(dim, eps=1e-12)
         self.norm_feed_forward = nn.LayerNorm(dim, eps=1e-12)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         filtered = self.norm_filter(x + self.dropout(self.rescale(x)))
@@ -79,7 +79,7 @@ class BSARecModule(nn.Module):
         self.item_embedding = nn.Embedding(n_items + 1, embedding_dim)
         self.position_embedding = nn.Embedding(max_length, embedding_dim)
         self.input_norm = nn.LayerNorm(embedding_dim, eps=1e-12)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.blocks = nn.Sequential(
             *(
                 _Block(embedding_dim, hidden_dim, n_heads, kernel_size, filter_weight, dropout)

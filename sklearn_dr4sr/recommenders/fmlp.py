@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from .base import SequentialRecommender
-from .layers import FeedForward, initialise
+from .layers import Dropout, FeedForward, initialise
 
 __all__ = ["FMLP", "FMLPModule"]
 
@@ -58,7 +58,7 @@ class _Block(nn.Module):
         self.feed_forward = FeedForward(dim, hidden_dim, 0.0)
         self.norm_filter = nn.LayerNorm(dim, eps=1e-12)
         self.norm_feed_forward = nn.LayerNorm(dim, eps=1e-12)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: torch.Tensor, mode: str) -> torch.Tensor:
         if mode == "last":
@@ -88,7 +88,7 @@ class FMLPModule(nn.Module):
         self.item_embedding = nn.Embedding(n_items + 1, embedding_dim, padding_idx=n_items)
         self.position_embedding = nn.Embedding(max_length, embedding_dim)
         self.input_norm = nn.LayerNorm(embedding_dim, eps=1e-12)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(
             _Block(max_length, embedding_dim, hidden_dim, dropout) for _ in range(n_layers)
         )

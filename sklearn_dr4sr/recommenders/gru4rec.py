@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from .base import SequentialRecommender
-from .layers import initialise
+from .layers import Dropout, initialise
 
 __all__ = ["GRU4Rec", "GRU4RecModule"]
 
@@ -26,7 +26,7 @@ class GRU4RecModule(nn.Module):
     ) -> None:
         super().__init__()
         self.item_embedding = nn.Embedding(n_items + 1, embedding_dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.gru = nn.GRU(embedding_dim, hidden_dim, n_layers, bias=False, batch_first=True)
         self.out = nn.Linear(hidden_dim, embedding_dim)
         self.apply(initialise)

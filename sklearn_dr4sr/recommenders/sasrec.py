@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from .base import SequentialRecommender
-from .layers import CausalSelfAttention, FeedForward, initialise
+from .layers import CausalSelfAttention, Dropout, FeedForward, initialise
 
 __all__ = ["SASRec", "SASRecModule"]
 
@@ -22,7 +22,7 @@ class _Block(nn.Module):
         self.feed_forward = FeedForward(dim, hidden_dim, dropout)
         self.norm_attention = nn.LayerNorm(dim, eps=1e-12)
         self.norm_feed_forward = nn.LayerNorm(dim, eps=1e-12)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.norm_attention(x + self.dropout(self.attention(x)))
@@ -47,7 +47,7 @@ class SASRecModule(nn.Module):
         self.item_embedding = nn.Embedding(n_items + 1, embedding_dim)
         self.position_embedding = nn.Embedding(max_length, embedding_dim)
         self.input_norm = nn.LayerNorm(embedding_dim, eps=1e-12) if input_norm else nn.Identity()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.blocks = nn.Sequential(
             *(_Block(embedding_dim, hidden_dim, n_heads, dropout) for _ in range(n_layers))
         )
