@@ -43,6 +43,8 @@ def network(n_items=20, **parameters):
     )
     for table in (module.embedding, module.source_position, module.pattern_position):
         torch.nn.init.normal_(table.weight, std=1.0)  # far from ties
+    torch.nn.init.normal_(module.explorer.weight, std=0.2)
+    module.log_share.copy_(torch.randn(n_items).log_softmax(-1))
     return module.eval()
 
 
@@ -92,14 +94,18 @@ def test_gathered_loss_equals_the_full_vocabulary_masked():
             final = (pi[:, None, :, None] * memories).sum(2)
             states, _ = module.decode(pattern[None, :-1], module.memory(final), mask)
             logits = states[0] @ module.embedding.weight.T
+            summary = final[0].mean(0).expand(len(states[0]), -1)
+            asked = torch.cat([states[0], summary], -1) @ module.explorer.weight.T
+            free = (asked + module.explorer.bias) @ module.embedding.weight.T
+            free[:, : module.eos] += module.log_share
             allowed = torch.full((len(logits.T),), -torch.inf)
             allowed[source[1:]] = 0
             outside = [t for t in pattern[1:].tolist() if t not in source.tolist()]
-            for at, token in zip(logits, pattern[1:].tolist(), strict=True):
+            for at, of_all, token in zip(logits, free, pattern[1:].tolist(), strict=True):
                 if token in source[1:].tolist():
                     restrictive.append(-(at + allowed).log_softmax(-1)[token])
                 if token in outside or (outside and token == module.eos):
-                    generative.append(-at[: module.eos + 1].log_softmax(-1)[token])
+                    generative.append(-of_all[: module.eos + 1].log_softmax(-1)[token])
         torch.testing.assert_close(terms["restrictive"], torch.stack(restrictive).mean())
         torch.testing.assert_close(terms["generative"], torch.stack(generative).mean())
         every = torch.stack(restrictive + generative)
@@ -178,11 +184,17 @@ def one_by_one(module, sources, gamma, seed):
                 tokens = torch.tensor([[module.sos, *pattern]])
                 states, _ = module.decode(tokens, module.memory(memories[:, :, k]), mask)
                 scores = states[0, -1] @ module.embedding.weight.T
-                scores[[module.sos, module.pad, *pattern]] = -torch.inf
-                if coins[0, k, step] >= gamma:
-                    kept = [*source, module.eos]
-                    outside = [t for t in range(module.pad) if t not in kept]
+                if coins[0, k, step] < gamma:
+                    asked = torch.cat([states[0, -1], memories[0, :, k].mean(0)])
+                    scores = module.explorer(asked) @ module.embedding.weight.T
+                    likely = (scores[: module.eos] + module.log_share).exp()
+                    likely[pattern] = 0
+                    ends = scores[module.eos].exp() > likely.sum()
+                    scores[module.eos] = torch.inf if ends else -torch.inf
+                else:
+                    outside = [t for t in range(module.eos) if t not in source]
                     scores[outside] = -torch.inf
+                scores[[module.sos, module.pad, *pattern]] = -torch.inf
                 if scores.argmax() == module.eos:
                     break
                 pattern.append(int(scores.argmax()))

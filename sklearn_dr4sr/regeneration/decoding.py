@@ -118,8 +118,10 @@ class _State:
         n_rows, _, n_memories, _ = memories.shape
         self.module = module
         self.alive = torch.arange(n_rows * n_memories, device=memories.device)
-        self.memory = module.memory(memories.transpose(1, 2).flatten(0, 1))
+        memories = memories.transpose(1, 2).flatten(0, 1)  # (rows * K, length, dim)
+        self.memory = module.memory(memories)
         self.mask = mask.repeat_interleave(n_memories, dim=0)
+        self.summary = module.summary(memories, self.mask)
         self.candidates = candidates  # (rows, candidates)
         self.row = self.alive // n_memories
         # what may still be chosen: of the candidates, each once
@@ -145,16 +147,22 @@ class _State:
     def from_catalogue(
         self, hidden: torch.Tensor, which: torch.Tensor, temperature: float, draw: torch.Tensor
     ) -> torch.Tensor:
-        """Choose in generative mode: any item that the pattern lacks, or EOS."""
-        scores = hidden @ self.module.catalogue().T  # (generative, n_items + 1)
+        """Choose in generative mode: any item that the pattern lacks, or EOS.
+
+        EOS where it is likelier than all items together, else the item of the highest affinity.
+        """
+        scores = self.module.affinity(hidden, self.summary[which])  # (generative, n_items + 1)
         scores.scatter_(1, self.generated[which], -torch.inf)
-        return _pick(scores, temperature, draw)
+        items, end = scores[:, :-1], scores[:, -1]
+        ends = end > (items + self.module.log_share).logsumexp(dim=1)
+        return torch.where(ends, self.module.eos, _pick(items, temperature, draw))
 
     def keep(self, goes_on: torch.Tensor, chosen: torch.Tensor) -> None:
         """Append the chosen tokens and drop the patterns that have ended."""
         at = goes_on.nonzero()[:, 0]
         chosen = chosen[at]
         self.alive, self.row, self.mask = self.alive[at], self.row[at], self.mask[at]
+        self.summary = self.summary[at]
         self.memory = [(key[at], value[at]) for key, value in self.memory]
         self.past = [(key[at], value[at]) for key, value in self.past]
         self.open = self.open[at] & (self.candidates[self.row] != chosen[:, None])

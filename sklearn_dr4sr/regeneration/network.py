@@ -122,6 +122,8 @@ class Regenerator(nn.Module):
         self.embedding = nn.Embedding(n_items + 3, embedding_dim)
         self.source_position = nn.Embedding(max_length + 2, embedding_dim)
         self.pattern_position = nn.Embedding(max_pattern_length + 2, embedding_dim)
+        # log of each item's share in the training data: what generative mode knows before it looks
+        self.register_buffer("log_share", torch.zeros(n_items))
         self.dropout = nn.Dropout(dropout)
         self.encoder = nn.ModuleList(Block(*shape) for _ in range(n_layers))
         self.decoder = nn.ModuleList(Block(*shape, cross=True) for _ in range(n_layers))
@@ -137,6 +139,10 @@ class Regenerator(nn.Module):
             nn.ReLU(),
             nn.Linear(embedding_dim, n_memories),
         )
+        # Generative mode asks the state another question than restrictive mode; at first it knows
+        # no more than how popular the items are.
+        self.explorer = nn.Linear(2 * embedding_dim, embedding_dim)
+        nn.init.zeros_(self.explorer.weight)
         for table in (self.embedding, self.source_position, self.pattern_position):
             nn.init.normal_(table.weight, std=0.02)
 
@@ -146,7 +152,8 @@ class Regenerator(nn.Module):
         x = self._embed(source, self.source_position.weight[: source.shape[1]])
         for block in self.encoder:
             x, _ = block(x, mask)
-        return self.projection(x).unflatten(-1, (self.n_memories, -1)), mask
+        # K views of the states; without the sum, the states reach the decoder too weak to matter
+        return x[:, :, None] + self.projection(x).unflatten(-1, (self.n_memories, -1)), mask
 
     def choose(self, pattern: torch.Tensor) -> torch.Tensor:
         """Log of pi (equation 3), shape (pairs, K), for [SOS] p [EOS], shape (pairs, length)."""
@@ -160,6 +167,11 @@ class Regenerator(nn.Module):
     def memory(self, memory: torch.Tensor) -> list[KeysValues]:
         """Keys and values of each decoder layer for memories of shape (rows, length, dim)."""
         return [block.cross.keys_values(memory) for block in self.decoder]
+
+    def summary(self, memory: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Mean of memories over the source's tokens, (rows, length, dim) -> (rows, dim)."""
+        real = mask[:, 0, 0, :, None]
+        return (memory * real).sum(1) / real.sum(1)
 
     def decode(
         self,
@@ -188,9 +200,15 @@ class Regenerator(nn.Module):
             kept.append(own)
         return x, kept
 
-    def catalogue(self) -> torch.Tensor:
-        """Embeddings of all that can be generated, shape (n_items + 1, dim): items, then EOS."""
-        return self.embedding.weight[: self.eos + 1]
+    def affinity(self, state: torch.Tensor, summary: torch.Tensor) -> torch.Tensor:
+        """Scores of all that can be generated, 2 x (n, dim) -> (n, n_items + 1): items, then EOS.
+
+        In generative mode P(item) is proportional to share(item) * exp(affinity), so the affinity
+        says how much likelier than usual an item is: log P(item | state) - log P(item), plus a
+        constant.
+        """
+        asked = self.explorer(torch.cat([state, summary], dim=-1))  # (n, dim)
+        return asked @ self.embedding.weight[: self.eos + 1].T
 
     def _embed(self, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         return self.dropout(self.embedding(tokens) + positions)

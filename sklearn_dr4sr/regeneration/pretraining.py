@@ -28,7 +28,8 @@ def loss_terms(module: Regenerator, batch: PairBatch) -> dict[str, torch.Tensor]
     -------
     dict of scalar tensors
         ``restrictive`` and ``generative``: mean over the tokens of each mode; ``reconstruction``:
-        mean over all of them; ``usage_entropy``: H(mean pi) and ``choice_entropy``: mean H(pi).
+        mean over all of them; ``usage_entropy``: H(mean pi); ``choice_entropy``: mean H(pi);
+        ``unused``: KL(uniform || mean pi), which grows without bound as a memory falls out of use.
     """
     pattern, row = batch.pattern, batch.row
     inputs, targets = pattern[:, :-1], pattern[:, 1:]
@@ -49,16 +50,19 @@ def loss_terms(module: Regenerator, batch: PairBatch) -> dict[str, torch.Tensor]
     # a pattern that holds such an item.
     hidden = real & ~visible
     free = hidden | ((targets == module.eos) & hidden.any(1, keepdim=True))
+    prior = functional.pad(module.log_share, (0, 1))  # EOS has none
+    summary = module.summary(final, mask[row])[:, None].expand_as(states)
     generative = functional.cross_entropy(
-        states[free] @ module.catalogue().T, targets[free], reduction="none"
+        module.affinity(states[free], summary[free]) + prior, targets[free], reduction="none"
     )
     n_tokens = len(restrictive) + len(generative)
-    mean_pi = log_pi.exp().mean(0)
+    mean_log_pi = log_pi.logsumexp(0) - math.log(len(log_pi))  # log of the mean pi
     return {
         "reconstruction": (restrictive.sum() + generative.sum()) / n_tokens,
         "restrictive": restrictive.mean(),
         "generative": generative.sum() / max(1, len(generative)),
-        "usage_entropy": -torch.xlogy(mean_pi, mean_pi).sum(),
+        "usage_entropy": -(mean_log_pi.exp() * mean_log_pi).sum(),
+        "unused": -mean_log_pi.mean() - math.log(module.n_memories),
         "choice_entropy": -(log_pi.exp() * log_pi).sum(-1).mean(),
     }
 
@@ -71,11 +75,11 @@ class RegeneratorNet(NeuralNet):
         self.balance = balance
 
     def train_step_single(self, batch: PairBatch, **fit_params: Any) -> dict:
-        """Gradient of reconstruction - balance * (H(mean pi) - mean H(pi))."""
+        """Take the gradient of the loss: reconstruction, and balance of the memories."""
         self._set_training(True)
         terms = loss_terms(self.module_, batch.to(self.device))
-        information = terms["usage_entropy"] - terms["choice_entropy"]
-        loss = terms["reconstruction"] - self.balance * information
+        loss = terms["reconstruction"]
+        loss = loss + self.balance * (terms["unused"] + terms["choice_entropy"])
         loss.backward()
         for name in TERMS:
             self.history.record_batch(name, terms[name].item())
@@ -153,6 +157,8 @@ def pretrain(
 
     def run() -> np.ndarray:
         net.initialize()
+        counts = np.bincount(histories.codes, minlength=n_items) + 1.0
+        net.module_.log_share.copy_(torch.from_numpy(np.log(counts / counts.sum())))
         if embedding is not None:
             with torch.no_grad():
                 net.module_.embedding.weight[:n_items] = torch.as_tensor(embedding)

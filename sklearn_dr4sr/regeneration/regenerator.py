@@ -44,7 +44,7 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
         What X' holds. Without "original" a row may be left without patterns. Read by ``transform``.
     temperature : float, default=0.0
         0 decodes greedily, as the paper; above 0 tokens are drawn from
-        softmax(logits / temperature). Read by ``transform``.
+        softmax(scores / temperature). Read by ``transform``.
     max_pairs : int, default=10
         Pairs of a history in an epoch, at most; drawn anew for every epoch.
     max_length : int, default=50
@@ -56,7 +56,7 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
         that generative mode learns to produce it. 0 trains restrictive mode alone, as the
         published code does.
     balance : float, default=1.0
-        λ: weight of the mutual information between patterns and memories. 0 is the paper's loss.
+        λ: weight of what keeps all memories in use. 0 is the paper's loss.
     item_embedding : {"sasrec", "random"}, array or recommender, default="sasrec"
         What the item embedding starts from; it is trained further. "sasrec": a SASRec that is
         trained on the histories for a few epochs of cross-entropy. An array has shape
@@ -117,7 +117,7 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
     two linear layers make K memories m_k of each; π = softmax(MLP(mean of a second encoder's states
     of p)) (equation 3); the decoder attends to Σ_k π_k m_k (equation 4) and is trained by
 
-        L = mean of -log P(p_t | s, p_<t) - λ (H(mean π) - mean H(π))
+        L = mean of -log P(p_t | s, p_<t) + λ (KL(uniform || mean π) + mean H(π))
 
     over a batch of pairs. In restrictive mode P is a softmax over the items of s and EOS, in
     generative mode over the catalogue and EOS. At inference each memory is used alone.
@@ -126,14 +126,20 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
     mode (in its code one memory takes all patterns, and no item outside the source is ever trained
     as an output):
 
-    - *Balanced memories.* The last term is the mutual information of pattern and memory: it wants
-      all memories used and each pattern sure of its own, as inference uses them. The promoter has
-      no dropout, whose noise would satisfy the term without telling patterns apart.
+    - *Balanced memories.* The last term wants all memories used and each pattern sure of its own,
+      as inference uses them: it bounds the mutual information of pattern and memory. The promoter
+      has no dropout, whose noise would satisfy the term without telling patterns apart.
+    - *Memories are seen.* The linear layers' output is added to the encoder's states; alone it
+      reached the decoder too weak for the source to matter.
     - *Trained generative mode.* With probability ρ a source hides one item of one of its patterns.
       Whatever a pattern holds that its source does not show, and the EOS of such a pattern, is
       learned by the generative softmax; all that is shown by the restrictive one. So generative
       mode learns to name what is missing from the history, and γ matters at inference only: one
-      pre-training serves every γ.
+      pre-training serves every γ. It has a linear layer of its own, of the decoder's state and the
+      mean of the memory, and P(item) ∝ share(item) exp(affinity), with the item's share of the
+      training data. Decoding takes the item of the highest affinity, which is the one that the
+      history makes likelier than usual the most, not one that is popular with everyone; and EOS
+      where its probability exceeds all items' together.
     - The encoder is bidirectional in training and inference alike (causal in the published code's
       training only); feed-forward layers have dropout on their output, not inside.
     - Pairs are drawn for each epoch, not once.
