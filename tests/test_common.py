@@ -15,6 +15,7 @@ from sklearn_dr4sr.augmentation import (
 )
 from sklearn_dr4sr.baselines import (
     EASE,
+    MELT,
     InfiniteAutoencoder,
     MarkovChain,
     Popularity,
@@ -24,12 +25,15 @@ from sklearn_dr4sr.mining import PatternMiner
 from sklearn_dr4sr.personalization import DatasetPersonalizer
 from sklearn_dr4sr.recommenders import SASRec
 
+TINY = {"embedding_dim": 4, "hidden_dim": 4, "n_layers": 1, "max_epochs": 1}
+
 ESTIMATORS = [
     Popularity(),
     MarkovChain(),
     SequentialRules(),
     EASE(l2=1.0),
     InfiniteAutoencoder(),
+    MELT(SASRec(**TINY, n_heads=1), max_epochs=1),
     PatternMiner(),
     SlidingWindow(),
     RepeatPadding(),

@@ -3,7 +3,8 @@
 from .ease import EASE
 from .infinite_ae import InfiniteAutoencoder
 from .markov import MarkovChain
+from .melt import MELT
 from .popularity import Popularity
 from .sequential_rules import SequentialRules
 
-__all__ = ["EASE", "InfiniteAutoencoder", "MarkovChain", "Popularity", "SequentialRules"]
+__all__ = ["EASE", "MELT", "InfiniteAutoencoder", "MarkovChain", "Popularity", "SequentialRules"]
