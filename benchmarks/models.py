@@ -4,10 +4,10 @@
     python -m benchmarks.models --data Beauty.txt --models BSARec GNN --steps 10 --repeats 3
 
 The plain loop is what one writes first: every row padded to ``max_length``, batches of as many
-rows, torch's own dropout and default Adam, the loss by its textbook formula; prefixes one by one for FMLP, a sparse
-COO product for GNN, a Python loop over rows for CL4SRec's views. Both train the same module from
-the same seed, in turn, epoch by epoch of ``--steps`` optimizer steps. Medians of wall and CPU
-seconds, scaled to an epoch over the data; ``--write`` keeps them in results/.
+rows, torch's own dropout and default Adam, the loss by its textbook formula; the last layer at
+every position for FMLP, a sparse COO product for GNN, a Python loop over rows for CL4SRec's views.
+Both train the same module in turn, epoch by epoch of ``--steps`` optimizer steps. Medians of wall
+and CPU seconds, scaled to an epoch over the data; ``--write`` keeps them in results/.
 """
 
 import argparse
