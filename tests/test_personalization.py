@@ -180,7 +180,7 @@ def sasrec_problem():
     with torch.no_grad():
         states = module.encode(ids, torch.full((4,), 5)).flatten(0, 1)
         E, t = module.item_embedding.weight[:12], targets.flatten()
-        inputs = network.inputs(states, t, E, t, t)
+        inputs = network.inputs(states, t, E, t, t, t)
 
     def loss(loss="ce", fused=False):
         states = module.encode(ids, torch.full((4,), 5)).flatten(0, 1)
@@ -234,6 +234,18 @@ def test_margin_is_the_standardised_score():
     expected = (scores - scores.mean(1, keepdim=True)) / scores.std(1, unbiased=False)[:, None]
     expected = expected.gather(1, targets[:, None])[:, 0]
     torch.testing.assert_close(standing(states, targets, E), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_pattern_margin_is_the_mean_over_a_pattern():
+    torch.manual_seed(0)
+    states, E, targets = torch.randn(5, 4), torch.randn(9, 4), torch.randint(9, (5,))
+    network = PersonalizerNetwork(4, ("pattern_margin", "support"), 8, 1.0)
+    number, zeros = torch.tensor([1, 0, 1, 1, 0]), torch.zeros(5, dtype=torch.long)
+    margin = standing(states, targets, E)
+    expected = torch.stack([margin[[1, 4]].mean(), margin[[0, 2, 3]].mean()])[number]
+    found = network.inputs(states, targets, E, number, zeros, zeros + 2)
+    torch.testing.assert_close(found[:, 0], expected)
+    torch.testing.assert_close(found[:, 1], torch.full((5,), np.log(3.0), dtype=torch.float32))
 
 
 def test_weights_are_equation_5():

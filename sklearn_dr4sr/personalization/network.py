@@ -10,7 +10,7 @@ from ..dataset import ORIGINS
 
 __all__ = ["FEATURES", "PersonalizerNetwork"]
 
-FEATURES = ("state", "target", "margin", "origin", "support")
+FEATURES = ("state", "target", "margin", "pattern_margin", "origin", "support")
 
 
 class PersonalizerNetwork(nn.Module):
@@ -33,7 +33,14 @@ class PersonalizerNetwork(nn.Module):
         super().__init__()
         self.features = features
         self.temperature = temperature
-        widths = {"state": dim, "target": dim, "margin": 1, "origin": len(ORIGINS), "support": 1}
+        widths = {
+            "state": dim,
+            "target": dim,
+            "margin": 1,
+            "pattern_margin": 1,
+            "origin": len(ORIGINS),
+            "support": 1,
+        }
         width = sum(widths[name] for name in features)
         self.mlp = nn.Sequential(nn.Linear(width, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, 2))
 
@@ -49,10 +56,13 @@ class PersonalizerNetwork(nn.Module):
         states: torch.Tensor,
         targets: torch.Tensor,
         item_matrix: torch.Tensor,
+        pattern: torch.Tensor,
         origin: torch.Tensor,
         support: torch.Tensor,
     ) -> torch.Tensor:
         """Lay the features of n targets side by side, (n, width).
+
+        ``pattern`` (n,) numbers the patterns that hold the targets, from 0 and without gaps.
 
         Vectors are scaled to a variance of 1: states of different models, and embeddings at their
         start, differ a hundredfold in length, and one learning rate has to serve them all.
@@ -65,6 +75,10 @@ class PersonalizerNetwork(nn.Module):
                 columns.append(F.layer_norm(F.embedding(targets, item_matrix), states.shape[1:]))
             elif name == "margin":
                 columns.append(standing(states, targets, item_matrix)[:, None])
+            elif name == "pattern_margin":
+                margin = standing(states, targets, item_matrix)
+                total = margin.new_zeros(int(pattern.max()) + 1).index_add(0, pattern, margin)
+                columns.append((total / pattern.bincount())[pattern][:, None])
             elif name == "origin":
                 columns.append(F.one_hot(origin, len(ORIGINS)).to(states.dtype))
             else:

@@ -42,7 +42,7 @@ class DatasetPersonalizer(SequenceInput, TransformerMixin, BaseEstimator):
     recommender : SequentialRecommender
         The target model; it is cloned. Its ``max_epochs`` must leave room for upper steps after
         the warm-up.
-    features : tuple of str, default=("margin", "origin")
+    features : tuple of str, default=("pattern_margin", "origin")
         What the network sees of a target. The paper's is its state, of 64 numbers; there is too
         little to learn from for that much to be told apart (see Notes).
 
@@ -50,6 +50,8 @@ class DatasetPersonalizer(SequenceInput, TransformerMixin, BaseEstimator):
         - "target": the target's embedding, v_t; with "state" it stands for the paper's h_t
         - "margin": the target's score h_{t-1} . v_t, in standard deviations above the mean over the
           catalogue: whether the recommender finds it plausible
+        - "pattern_margin": the mean of that over the targets of its pattern: whether it
+          finds the pattern plausible
         - "origin": where the pattern comes from
         - "support": log(1 + support) of a mined pattern
     warmup_epochs : int, default=10
@@ -69,8 +71,9 @@ default="finite_difference"
     neumann_step : float or "auto", default="auto"
         η of the sum. "auto": 1 / the largest eigenvalue of the Hessian, by power iteration. The
         paper has 1, its code 1e-3.
-    temperature : float, default=1.0
-        τ of Equation 5. In the paper's code it starts at 10 and never changes.
+    temperature : float, default=3.0
+        τ of Equation 5: the lower, the more a few targets outweigh all others. In the paper's code
+        it starts at 10 and never changes.
     gumbel : bool, default=True
         Add Gumbel noise to the logits in training.
     detach : bool, default=True
@@ -83,8 +86,9 @@ default="finite_difference"
         What L_dev is taken on. Never ``y``.
 
         - "held_back": the last item of each row of three or more. Nothing of that row trains the
-          item: wherever a pattern of the row holds it, its weight is 0. This costs the recommender
-          that item as a target.
+          item: wherever a pattern of the row holds it, its weight is 0. This costs
+          ``recommender_`` that item as a target, but not a recommender that is trained on what
+          ``transform`` returns.
         - "resampled": a batch of the training patterns drawn independently, the paper's. See Notes.
     robustness : float, default=0.5
         q of L_dev = sum (1 - exp(-q l)) / q (the generalised cross-entropy of [4]_), at least 0;
@@ -141,8 +145,9 @@ default="finite_difference"
     - Held-back targets are corrupted as often as others, and of these the plain loss is large. A
       recommender that has grown too confident lowers it by training on noise, so that random rows
       may *gain* weight. A bounded loss takes that away.
-    - A state before the target cannot tell a wrong target from a right one; "margin" can, and with
-      it alone there is little to learn but which way, and how steeply, weights follow it.
+    - A state before the target cannot tell a wrong target from a right one. "margin" can, and
+      "pattern_margin" can better, since rows are corrupted as a whole; with so little to look at,
+      all there is to learn is which way, and how steeply, weights follow it.
     - The hypergradient is small and mostly common to all targets: weights of mean 1 and Adam.
 
     The paper's recipe is ``DatasetPersonalizer(recommender, features=("state",),
@@ -182,13 +187,13 @@ default="finite_difference"
         self,
         recommender: Any,
         *,
-        features: tuple[str, ...] = ("margin", "origin"),
+        features: tuple[str, ...] = ("pattern_margin", "origin"),
         warmup_epochs: int = 10,
         inner_steps: int = 30,
         hypergradient: str = "finite_difference",
         neumann_terms: int = 0,
         neumann_step: float | str = "auto",
-        temperature: float = 1.0,
+        temperature: float = 3.0,
         gumbel: bool = True,
         detach: bool = True,
         normalize: bool = True,

@@ -166,7 +166,8 @@ def network_inputs(
         states, item_matrix = states.detach(), item_matrix.detach()
     origin = torch.from_numpy(table.origin[patterns].astype(np.int64)).to(states.device)
     support = torch.from_numpy(table.support[patterns]).to(states.device)
-    return network.inputs(states, targets, item_matrix, origin, support)
+    number = torch.from_numpy(np.unique(patterns, return_inverse=True)[1]).to(states.device)
+    return network.inputs(states, targets, item_matrix, number, origin, support)
 
 
 def is_weighted(table: PatternTable, patterns: np.ndarray, settings: Any) -> np.ndarray:
