@@ -354,7 +354,8 @@ def _from_rows(rows: Any) -> Sequences:
         place = {name: code for code, name in enumerate(names)}
         codes = np.fromiter((place[name] for name in flat), dtype=np.int32, count=len(flat))
         items = np.empty(len(names), dtype=object)
-        items[:] = [str(name) for name in names]
+        # not str(name), which strips trailing NULs from a numpy string
+        items[:] = [str.__str__(name) for name in names]
         return Sequences.from_codes(codes, _offsets(lengths), items)
     is_id = (int, np.integer, str)
     raise _bad_item(
