@@ -134,7 +134,8 @@ def write(name: str, record: dict, rank: np.ndarray) -> None:
 def describe(args) -> dict:
     """What a reader needs to run it again."""
     return {
-        "command": "python -m benchmarks.run " + " ".join(sys.argv[1:]),
+        "command": "python -m benchmarks.run "
+        + " ".join(args.data.name if word == str(args.data) else word for word in sys.argv[1:]),
         "date": datetime.date.today().isoformat(),
         "versions": {
             "python": platform.python_version(),
