@@ -29,26 +29,29 @@ def loss_terms(module: Regenerator, batch: PairBatch) -> dict[str, torch.Tensor]
     dict of scalar tensors
         ``restrictive`` and ``generative``: mean over the tokens of each mode; ``reconstruction``:
         mean over all of them; ``usage_entropy``: H(mean pi); ``choice_entropy``: mean H(pi);
-        ``unused``: KL(uniform || mean pi), which grows without bound as a memory falls out of use.
+        ``imbalance``: cross-entropy of pi against :func:`balanced`.
     """
     pattern, row = batch.pattern, batch.row
     inputs, targets = pattern[:, :-1], pattern[:, 1:]
-    log_pi = module.choose(pattern)  # (pairs, K)
+    choices = batch.candidates[row]  # (pairs, candidates)
+    hit = choices[:, None] == targets[..., None]  # (pairs, T, candidates)
+    real = targets != module.pad
+    visible = hit.any(-1) & real
+    hidden = real & ~visible  # (pairs, T)
+
+    # The memory is chosen by what the source shows of the pattern: it must not give away the rest.
+    shown = torch.cat([pattern[:, :1], targets.masked_fill(hidden, module.pad)], dim=1)
+    log_pi = module.choose(shown)  # (pairs, K)
     memories, mask = module.encode(batch.source)  # (sources, length, K, dim)
     final = torch.einsum("pk,plkd->pld", log_pi.exp(), memories[row])  # equation 4
     states, _ = module.decode(inputs, module.memory(final), mask[row])  # (pairs, T, dim)
 
-    choices = batch.candidates[row]  # (pairs, candidates)
     scores = torch.einsum("ptd,pcd->ptc", states, module.embedding(batch.candidates)[row])
     scores = scores.masked_fill((choices == module.pad)[:, None], -math.inf)
-    hit = choices[:, None] == targets[..., None]  # (pairs, T, candidates)
-    real = targets != module.pad
-    visible = hit.any(-1) & real
     restrictive = -functional.log_softmax(scores, dim=-1)[visible][hit[visible]]
 
     # What the source does not show must be produced from the whole catalogue; so must the end of
     # a pattern that holds such an item.
-    hidden = real & ~visible
     free = hidden | ((targets == module.eos) & hidden.any(1, keepdim=True))
     prior = functional.pad(module.log_share, (0, 1))  # EOS has none
     summary = module.summary(final, mask[row])[:, None].expand_as(states)
@@ -62,9 +65,22 @@ def loss_terms(module: Regenerator, batch: PairBatch) -> dict[str, torch.Tensor]
         "restrictive": restrictive.mean(),
         "generative": generative.sum() / max(1, len(generative)),
         "usage_entropy": -(mean_log_pi.exp() * mean_log_pi).sum(),
-        "unused": -mean_log_pi.mean() - math.log(module.n_memories),
+        "imbalance": -(balanced(log_pi.detach()) * log_pi).sum(-1).mean(),
         "choice_entropy": -(log_pi.exp() * log_pi).sum(-1).mean(),
     }
+
+
+@torch.no_grad()
+def balanced(log_pi: torch.Tensor, sharpness: float = 20.0, rounds: int = 3) -> torch.Tensor:
+    """Assign each pattern to one memory, nearly, and as many to each: (pairs, K), rows sum to 1.
+
+    Sinkhorn's iteration on pi ** sharpness: columns and rows are brought to equal sums in turn.
+    """
+    log_q = sharpness * log_pi
+    for _ in range(rounds):
+        log_q = log_q - log_q.logsumexp(0)
+        log_q = log_q - log_q.logsumexp(1, keepdim=True)
+    return log_q.exp()
 
 
 class RegeneratorNet(NeuralNet):
@@ -78,8 +94,7 @@ class RegeneratorNet(NeuralNet):
         """Take the gradient of the loss: reconstruction, and balance of the memories."""
         self._set_training(True)
         terms = loss_terms(self.module_, batch.to(self.device))
-        loss = terms["reconstruction"]
-        loss = loss + self.balance * (terms["unused"] + terms["choice_entropy"])
+        loss = terms["reconstruction"] + self.balance * terms["imbalance"]
         loss.backward()
         for name in TERMS:
             self.history.record_batch(name, terms[name].item())

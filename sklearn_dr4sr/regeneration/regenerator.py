@@ -117,23 +117,26 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
     two linear layers make K memories m_k of each; π = softmax(MLP(mean of a second encoder's states
     of p)) (equation 3); the decoder attends to Σ_k π_k m_k (equation 4) and is trained by
 
-        L = mean of -log P(p_t | s, p_<t) + λ (KL(uniform || mean π) + mean H(π))
+        L = mean of -log P(p_t | s, p_<t) + λ mean of -Σ_k q_k log π_k
 
-    over a batch of pairs. In restrictive mode P is a softmax over the items of s and EOS, in
-    generative mode over the catalogue and EOS. At inference each memory is used alone.
+    over a batch of pairs, q being π sharpened and balanced over the batch (below). In restrictive
+    mode P is a softmax over the items of s and EOS, in generative mode over the catalogue and EOS.
+    At inference each memory is used alone.
 
     Departures from the paper, which publishes neither a working balance nor a trained generative
     mode (in its code one memory takes all patterns, and no item outside the source is ever trained
     as an output):
 
-    - *Balanced memories.* The last term wants all memories used and each pattern sure of its own,
-      as inference uses them: it bounds the mutual information of pattern and memory. The promoter
-      has no dropout, whose noise would satisfy the term without telling patterns apart.
+    - *Balanced memories.* q gives each pattern nearly one memory, and each memory as many patterns
+      (Sinkhorn's iteration, as in [2]_): no memory can die, and π comes near the single memories
+      that inference uses. The promoter has no dropout, whose noise would do for balance without
+      telling patterns apart.
     - *Memories are seen.* The linear layers' output is added to the encoder's states; alone it
       reached the decoder too weak for the source to matter.
     - *Trained generative mode.* With probability ρ a source hides one item of one of its patterns.
       Whatever a pattern holds that its source does not show, and the EOS of such a pattern, is
-      learned by the generative softmax; all that is shown by the restrictive one. So generative
+      learned by the generative softmax; all that is shown by the restrictive one; and the promoter
+      sees only what is shown, or the memory would give the rest away. So generative
       mode learns to name what is missing from the history, and γ matters at inference only: one
       pre-training serves every γ. It has a linear layer of its own, of the decoder's state and the
       mean of the memory, and P(item) ∝ share(item) exp(affinity), with the item's share of the
@@ -152,6 +155,8 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
     References
     ----------
     .. [1] Yin et al., "Dataset Regeneration for Sequential Recommendation", KDD 2024.
+    .. [2] Caron et al., "Unsupervised Learning of Visual Features by Contrasting Cluster
+       Assignments", NeurIPS 2020.
 
     Examples
     --------
