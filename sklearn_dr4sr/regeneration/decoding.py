@@ -83,7 +83,7 @@ def _decode_chunk(
     n_rows, n_memories, n_steps = generative.shape
     tokens, candidates = source_tokens(sources.padded(), module.eos)
     memories, mask = module.encode(tokens.to(device))  # (rows, length, K, dim)
-    state = _State(module, tokens.to(device), memories, mask, candidates.to(device))
+    state = _State(module, memories, mask, candidates.to(device))
     generative_at = torch.from_numpy(generative.reshape(-1, n_steps)).to(device)
     draw_at = torch.from_numpy(draws.reshape(-1, n_steps)).to(device)
     out = torch.full((n_rows * n_memories, n_steps), -1, device=device)
@@ -111,7 +111,6 @@ class _State:
     def __init__(
         self,
         module: Regenerator,
-        source: torch.Tensor,
         memories: torch.Tensor,
         mask: torch.Tensor,
         candidates: torch.Tensor,
@@ -125,14 +124,8 @@ class _State:
         self.summary = module.summary(memories, self.mask)
         self.candidates = candidates  # (rows, candidates)
         self.row = self.alive // n_memories
-        # which of the candidates the pattern lacks
+        # what may still be chosen: of the candidates, each once
         self.open = (candidates != module.pad)[self.row]
-        # a pattern keeps its source's order: where it has got to, and where each candidate is last
-        self.source = source
-        self.place = torch.zeros_like(self.alive)
-        at = torch.arange(source.shape[1], device=source.device)
-        where = torch.where(source[:, None] == candidates[..., None], at, 0)
-        self.last_place = where.amax(-1)  # (rows, candidates)
         self.past = None
         self.last = torch.full_like(self.alive, module.sos)[:, None]
         self.generated = self.last[:, :0]
@@ -145,33 +138,34 @@ class _State:
     def from_source(
         self, hidden: torch.Tensor, temperature: float, draw: torch.Tensor
     ) -> torch.Tensor:
-        """Choose in restrictive mode: an item that the source holds further on, or EOS."""
+        """Choose in restrictive mode: one of the source's items that the pattern lacks, or EOS."""
         choices = self.candidates[self.row]  # (alive, candidates)
         scores = (self.module.embedding(self.candidates)[self.row] @ hidden[:, :, None])[..., 0]
-        further = self.last_place[self.row] > self.place[:, None]
-        scores = scores.masked_fill(~(self.open & further), -torch.inf)
+        scores = scores.masked_fill(~self.open, -torch.inf)
         return choices.gather(1, _pick(scores, temperature, draw)[:, None])[:, 0]
 
     def from_catalogue(
         self, hidden: torch.Tensor, which: torch.Tensor, temperature: float, draw: torch.Tensor
     ) -> torch.Tensor:
-        """Choose in generative mode: any item that the pattern lacks, or EOS."""
-        scores = self.module.catalogue_scores(hidden, self.summary[which])
-        scores.scatter_(1, self.generated[which], -torch.inf)  # (generative, n_items + 1)
-        return _pick(scores, temperature, draw)
+        """Choose in generative mode: any item that the pattern lacks, or EOS.
+
+        EOS where it is likelier than all items together, else the item of the highest affinity.
+        """
+        scores = self.module.affinity(hidden, self.summary[which])  # (generative, n_items + 1)
+        scores.scatter_(1, self.generated[which], -torch.inf)
+        items, end = scores[:, :-1], scores[:, -1]
+        ends = end > (items + self.module.log_share).logsumexp(dim=1)
+        return torch.where(ends, self.module.eos, _pick(items, temperature, draw))
 
     def keep(self, goes_on: torch.Tensor, chosen: torch.Tensor) -> None:
         """Append the chosen tokens and drop the patterns that have ended."""
         at = goes_on.nonzero()[:, 0]
         chosen = chosen[at]
         self.alive, self.row, self.mask = self.alive[at], self.row[at], self.mask[at]
-        self.summary, self.place = self.summary[at], self.place[at]
+        self.summary = self.summary[at]
         self.memory = [(key[at], value[at]) for key, value in self.memory]
         self.past = [(key[at], value[at]) for key, value in self.past]
         self.open = self.open[at] & (self.candidates[self.row] != chosen[:, None])
-        position = torch.arange(self.source.shape[1], device=chosen.device)
-        found = (self.source[self.row] == chosen[:, None]) & (position > self.place[:, None])
-        self.place = torch.where(found.any(1), found.int().argmax(1), self.place)
         self.last = chosen[:, None]
         self.generated = torch.cat([self.generated[at], self.last], dim=1)
 

@@ -200,14 +200,15 @@ class Regenerator(nn.Module):
             kept.append(own)
         return x, kept
 
-    def catalogue_scores(self, state: torch.Tensor, summary: torch.Tensor) -> torch.Tensor:
-        """Logits of generative mode, 2 x (n, dim) -> (n, n_items + 1): items, then EOS.
+    def affinity(self, state: torch.Tensor, summary: torch.Tensor) -> torch.Tensor:
+        """Scores of all that can be generated, 2 x (n, dim) -> (n, n_items + 1): items, then EOS.
 
-        An item's logit is the log of its share of the training data, plus what is learned.
+        In generative mode P(item) is proportional to share(item) * exp(affinity), so the affinity
+        says how much likelier than usual an item is: log P(item | state) - log P(item), plus a
+        constant.
         """
         asked = self.explorer(torch.cat([state, summary], dim=-1))  # (n, dim)
-        learned = asked @ self.embedding.weight[: self.eos + 1].T
-        return learned + functional.pad(self.log_share, (0, 1))
+        return asked @ self.embedding.weight[: self.eos + 1].T
 
     def _embed(self, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         return self.dropout(self.embedding(tokens) + positions)

@@ -53,9 +53,10 @@ def loss_terms(module: Regenerator, batch: PairBatch) -> dict[str, torch.Tensor]
     # What the source does not show must be produced from the whole catalogue; so must the end of
     # a pattern that holds such an item.
     free = hidden | ((targets == module.eos) & hidden.any(1, keepdim=True))
+    prior = functional.pad(module.log_share, (0, 1))  # EOS has none
     summary = module.summary(final, mask[row])[:, None].expand_as(states)
     generative = functional.cross_entropy(
-        module.catalogue_scores(states[free], summary[free]), targets[free], reduction="none"
+        module.affinity(states[free], summary[free]) + prior, targets[free], reduction="none"
     )
     n_tokens = len(restrictive) + len(generative)
     mean_log_pi = log_pi.logsumexp(0) - math.log(len(log_pi))  # log of the mean pi

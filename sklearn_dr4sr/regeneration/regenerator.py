@@ -139,8 +139,10 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
       sees only what is shown, or the memory would give the rest away. So generative
       mode learns to name what is missing from the history, and γ matters at inference only: one
       pre-training serves every γ. It has a linear layer of its own, of the decoder's state and the
-      mean of the memory, and starts from the items' shares of the training data.
-    - In restrictive mode decoding keeps the source's order, as all mined patterns do.
+      mean of the memory, and P(item) ∝ share(item) exp(affinity), with the item's share of the
+      training data. Decoding takes the item of the highest affinity, which is the one that the
+      history makes likelier than usual the most, not one that is popular with everyone; and EOS
+      where its probability exceeds all items' together.
     - The encoder is bidirectional in training and inference alike (causal in the published code's
       training only); feed-forward layers have dropout on their output, not inside.
     - Pairs are drawn for each epoch, not once.
