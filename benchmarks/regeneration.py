@@ -1,7 +1,8 @@
 """DatasetRegenerator: what it costs, what each speed lever saves, and what gamma buys.
 
-    python benchmarks/regeneration.py --data Beauty.txt
+    python benchmarks/regeneration.py --data Beauty.txt [--fitted cache/Beauty-w5-s0.joblib]
 
+``--fitted``: the regenerator that ``benchmarks.run --recipe dr4sr`` has trained and kept.
 Writes results/regeneration-NAME.json and results/regeneration-NAME.md beside this file.
 Plausibility is the mean log-likelihood of a pattern's transitions under a Markov model of the other
 users: what the pattern's own user did is taken out of the counts, so copying a history earns
@@ -18,6 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import joblib
 import numpy as np
 import sklearn
 import torch
@@ -222,6 +224,24 @@ def levers(fitted, data, n_batches=8, n_rows=100):
     }
 
 
+def pretrain(regenerator, data):
+    """Fit once and, as a grid over gamma does, once more for each gamma from the memory."""
+    with tempfile.TemporaryDirectory() as cache:
+        cached = clone(regenerator).set_params(memory=cache)
+        started, cpu = time.perf_counter(), time.process_time()
+        fitted = clone(cached).fit(data)
+        seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+        started = time.perf_counter()
+        for gamma in GAMMAS:
+            clone(cached).set_params(generative_probability=gamma).fit(data)
+        refits = time.perf_counter() - started
+    return fitted, {
+        "seconds": round(seconds, 1),
+        "cpu_seconds": round(cpu, 1),
+        "five_refits_seconds": round(refits, 2),
+    }
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True)
@@ -231,6 +251,7 @@ def main():
     parser.add_argument("--rows", type=int, help="only the first rows (a trial run)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--item-embedding", default="sasrec", choices=("sasrec", "random"))
+    parser.add_argument("--fitted", type=Path, help="what benchmarks.run has kept in its cache")
     args = parser.parse_args()
     name = args.name or args.data.stem.split("_")[0]
     window = args.window or (10 if name == "Toys" else 5)
@@ -240,27 +261,23 @@ def main():
     data = PatternMiner(window_size=window, min_support=2).fit_transform(sequences)
     data.table  # noqa: B018  (mined now, so that it is not counted below)
 
-    with tempfile.TemporaryDirectory() as cache:
+    if args.fitted:
+        kept = joblib.load(args.fitted)
+        regenerator = fitted = kept["regenerator"]
+        cost = {"seconds": kept["seconds"]["pretrain"]}
+    else:
         regenerator = DatasetRegenerator(
             item_embedding=args.item_embedding,
             max_epochs=args.epochs,
-            memory=cache,
             random_state=args.seed,
             verbose=1,
         )
-        started, cpu = time.perf_counter(), time.process_time()
-        fitted = clone(regenerator).fit(data)
-        first, first_cpu = time.perf_counter() - started, time.process_time() - cpu
-        histories = data.histories.recode(fitted.items_)
-        plausible = Plausibility(histories)
-        user, source, target = transitions(histories, np.arange(len(histories)))
-        shuffled = np.random.default_rng(args.seed).permutation(target)
-        # a grid over gamma: what its five fits cost after the first
-        started = time.perf_counter()
-        for gamma in GAMMAS:
-            again = clone(regenerator).set_params(generative_probability=gamma).fit(data)
-        refits = time.perf_counter() - started
-        table = sweep(again, data, histories, plausible)
+        fitted, cost = pretrain(regenerator, data)
+    histories = data.histories.recode(fitted.items_)
+    plausible = Plausibility(histories)
+    user, source, target = transitions(histories, np.arange(len(histories)))
+    shuffled = np.random.default_rng(args.seed).permutation(target)
+    table = sweep(fitted, data, histories, plausible)
     decoding = sum(line["seconds"] for line in table)
     durations = [epoch["dur"] for epoch in fitted.history_]
     record = {
@@ -268,10 +285,9 @@ def main():
         "window_size": window,
         "rows": len(sequences),
         "pretraining": {
-            "seconds": round(first, 1),
-            "cpu_seconds": round(first_cpu, 1),
+            **cost,
             "epoch_seconds_median": round(float(np.median(durations)), 2),
-            "embedding_seconds": round(first - sum(durations), 1),
+            "embedding_seconds": round(cost["seconds"] - sum(durations), 1),
             "losses": [
                 {k: round(float(v), 4) for k, v in epoch.items()} for epoch in fitted.history_
             ],
@@ -282,9 +298,10 @@ def main():
         "log_likelihood_real": plausible(user, source, target),
         "log_likelihood_random": plausible(user, source, shuffled),
         "five_gammas": {
-            "refits_seconds": round(refits, 2),
             "decoding_seconds": round(decoding, 1),
-            "in_pretrainings": round((first + refits + decoding) / first, 3),
+            "in_pretrainings": round(
+                1 + (cost.get("five_refits_seconds", 0) + decoding) / cost["seconds"], 3
+            ),
         },
         "levers": levers(fitted, data),
         "command": " ".join(["python", "benchmarks/regeneration.py", *sys.argv[1:]]),
@@ -304,6 +321,8 @@ def main():
         },
     }
     record["command"] = record["command"].replace(str(args.data), args.data.name)
+    if args.fitted:
+        record["command"] = record["command"].replace(str(args.fitted), args.fitted.name)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"regeneration-{name}.json").write_text(json.dumps(record, indent=1) + "\n")
     (RESULTS / f"regeneration-{name}.md").write_text(as_markdown(record))
@@ -330,7 +349,7 @@ def as_markdown(record):
         f"`{record['command']}`, {record['cores']} cores, load {record['load_average'][0]}, "
         f"torch {record['versions']['torch']}.",
         "",
-        f"Pre-training: {pre['seconds']} s ({pre['cpu_seconds']} s of CPU), of that the item "
+        f"Pre-training: {pre['seconds']} s, of that the item "
         f"embedding {pre['embedding_seconds']} s; median epoch {pre['epoch_seconds_median']} s. "
         f"Last epoch: restrictive {pre['losses'][-1]['restrictive']}, generative "
         f"{pre['losses'][-1]['generative']} nats a token.",

@@ -4,10 +4,12 @@
 
 Recipes: ``baselines`` (counting rules), ``backbone`` (the model alone), ``twice`` (every sequence
 twice), ``pattern`` (mined patterns alone), ``mined`` (original + mined), ``random`` (original +
-random subsequences, as many and as long as the patterns that dr4sr adds), ``dr4sr`` (original +
-mined + regenerated). ``--steps-per-epoch backbone`` validates every recipe after as many optimizer
-steps as the backbone takes in an epoch, so that patience means the same number of steps for all.
-``--table`` prints all results so far.
+random subsequences, as many and as long as the patterns that dr4sr adds), ``sliding`` (original +
+windows of the miner's size), ``shuffled`` (original + seven copies in nearly its order),
+``reversed`` (original + itself backwards), ``dr4sr`` (original + mined + regenerated).
+``--steps-per-epoch backbone`` validates every recipe after as many optimizer steps as the backbone
+takes in an epoch, so that patience means the same number of steps for all. ``--table`` prints all
+results so far.
 """
 
 from __future__ import annotations
@@ -21,7 +23,6 @@ import sys
 import time
 from pathlib import Path
 
-import joblib
 import numpy as np
 import scipy
 import sklearn
@@ -29,16 +30,14 @@ import skorch
 import torch
 
 import sklearn_dr4sr
-from sklearn_dr4sr import DatasetRegenerator, PatternMiner, SequenceDataset, Sequences
+from benchmarks.recipes import RECIPES, training_data
 from sklearn_dr4sr.baselines import MarkovChain, Popularity, SequentialRules
-from sklearn_dr4sr.dataset import PatternTable
 from sklearn_dr4sr.datasets import load_sequences
 from sklearn_dr4sr.metrics import ndcg_of_ranks, ranks
 from sklearn_dr4sr.model_selection import leave_one_out
 from sklearn_dr4sr.recommenders import FMLP, GNN, BSARec, CL4SRec, GRU4Rec, SASRec
 
 RESULTS = Path(__file__).parent / "results"
-RECIPES = ("baselines", "backbone", "twice", "pattern", "mined", "random", "dr4sr")
 #: Window sizes of the paper (A.4): 5 for Beauty, 10 for the others.
 WINDOW = {"Beauty": 5}
 MODELS = {m.__name__: m for m in (SASRec, GRU4Rec, FMLP, GNN, CL4SRec, BSARec)}
@@ -57,59 +56,6 @@ class Stages:
         value = function(*args)
         self.seconds[name] = round(time.perf_counter() - start, 2)
         return value
-
-
-def original_and(histories: Sequences, extra: PatternTable) -> SequenceDataset:
-    """Stack the original sequences and further patterns, each row's together."""
-    original = PatternTable.of(histories, np.arange(len(histories)))
-    return SequenceDataset(histories, PatternTable.concatenate([original, extra]))
-
-
-def random_subsequences(histories: Sequences, like: PatternTable, seed: int) -> PatternTable:
-    """Ordered random subsequences: for each pattern of ``like`` one of its row, of its length."""
-    rng = np.random.default_rng(seed)
-    rows = []
-    for row, length in zip(like.source, like.sequences.lengths, strict=True):
-        a, b = histories.offsets[row], histories.offsets[row + 1]
-        length = min(int(length), int(b - a))
-        rows.append(histories.codes[np.sort(rng.choice(np.arange(a, b), length, replace=False))])
-    offsets = np.concatenate([[0], np.cumsum([len(r) for r in rows])])
-    sequences = Sequences.from_codes(np.concatenate(rows), offsets, histories.items)
-    return PatternTable.of(sequences, like.source, "augmented")
-
-
-def training_data(recipe: str, train: Sequences, window: int, seed: int, stages: Stages, args):
-    """X' of a recipe, and what is worth noting of it."""
-    if recipe == "backbone":
-        return SequenceDataset(train), {}
-    if recipe == "twice":
-        return original_and(train, PatternTable.of(train, np.arange(len(train)))), {}
-    if recipe in ("pattern", "mined"):
-        miner = PatternMiner(window_size=window, deduplicate=True)
-        data = stages("mine", lambda: miner.fit_transform(train))
-        table = stages("match", lambda: data.table)
-        mined = table[data.origin == "mined"]
-        if recipe == "pattern":
-            return SequenceDataset(train, mined), {}
-        return original_and(train, mined), {}
-    regenerated = RESULTS.parent / "cache" / f"{args.name}-w{window}-s{seed}.joblib"
-    if regenerated.exists():
-        stored = joblib.load(regenerated)
-        stages.seconds.update(stored["seconds"])
-    else:
-        mined = stages("mine", PatternMiner(window_size=window).fit_transform, train)
-        regenerator = DatasetRegenerator(random_state=seed, verbose=1, device=args.device)
-        stages("pretrain", regenerator.fit, mined)
-        data = regenerator.transform(mined)
-        stages("regenerate", lambda: data.table)
-        stored = {"data": data, "report": regenerator.report_, "seconds": dict(stages.seconds)}
-        regenerated.parent.mkdir(exist_ok=True)
-        joblib.dump(stored, regenerated)
-    data = stored["data"]
-    if recipe == "dr4sr":
-        return data, {"regenerator": stored["report"]}
-    added = data.table[data.origin != "original"]
-    return original_and(train, random_subsequences(train, added, seed)), {}
 
 
 def evaluate(model, split) -> tuple[dict, np.ndarray]:
@@ -234,7 +180,7 @@ def main() -> None:
     """Parse the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, help="text file: user, then items in order of time")
-    parser.add_argument("--recipe", choices=RECIPES, default="backbone")
+    parser.add_argument("--recipe", choices=("baselines", *RECIPES), default="backbone")
     parser.add_argument("--loss", default="bce")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--first-seed", type=int, default=0)

@@ -1,0 +1,110 @@
+"""What each recipe of ``benchmarks.run`` trains on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import joblib
+import numpy as np
+
+from sklearn_dr4sr import DatasetRegenerator, PatternMiner, SequenceDataset, Sequences
+from sklearn_dr4sr.augmentation import SlidingWindow
+from sklearn_dr4sr.dataset import PatternTable
+
+RECIPES = (
+    "backbone",
+    "twice",
+    "pattern",
+    "mined",
+    "random",
+    "sliding",
+    "shuffled",
+    "reversed",
+    "dr4sr",
+)
+CACHE = Path(__file__).parent / "cache"
+
+
+def original_and(histories: Sequences, extra: PatternTable) -> SequenceDataset:
+    """Stack the original sequences and further patterns, each row's together."""
+    original = PatternTable.of(histories, np.arange(len(histories)))
+    return SequenceDataset(histories, PatternTable.concatenate([original, extra]))
+
+
+def random_subsequences(histories: Sequences, like: PatternTable, seed: int) -> PatternTable:
+    """Ordered random subsequences: for each pattern of ``like`` one of its row, of its length."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for row, length in zip(like.source, like.sequences.lengths, strict=True):
+        a, b = histories.offsets[row], histories.offsets[row + 1]
+        length = min(int(length), int(b - a))
+        rows.append(histories.codes[np.sort(rng.choice(np.arange(a, b), length, replace=False))])
+    offsets = np.concatenate([[0], np.cumsum([len(r) for r in rows])])
+    sequences = Sequences.from_codes(np.concatenate(rows), offsets, histories.items)
+    return PatternTable.of(sequences, like.source, "augmented")
+
+
+def shuffled(histories: Sequences, copies: int, reach: float, seed: int) -> PatternTable:
+    """Copies of each history in nearly its order: item i goes where i + U(0, reach) sorts."""
+    rng = np.random.default_rng(seed)
+    place = np.arange(len(histories.codes), dtype=float)
+    parts = []
+    for _ in range(copies):
+        moved = place + rng.uniform(0, reach, len(place))
+        codes = histories.codes[np.lexsort((moved, histories.rows))]
+        again = Sequences.from_codes(codes, histories.offsets, histories.items)
+        parts.append(PatternTable.of(again, np.arange(len(histories)), "augmented"))
+    return PatternTable.concatenate(parts)
+
+
+def reversed_order(histories: Sequences) -> PatternTable:
+    """Each history backwards."""
+    order = np.lexsort((-np.arange(len(histories.codes)), histories.rows))
+    again = Sequences.from_codes(histories.codes[order], histories.offsets, histories.items)
+    return PatternTable.of(again, np.arange(len(histories)), "augmented")
+
+
+def regenerated(train: Sequences, window: int, seed: int, stages, args) -> dict:
+    """X' and its regenerator, from the cache where they have been made before."""
+    path = CACHE / f"{args.name}-w{window}-s{seed}.joblib"
+    if path.exists():
+        stored = joblib.load(path)
+        stages.seconds.update(stored["seconds"])
+        return stored
+    mined = stages("mine", PatternMiner(window_size=window).fit_transform, train)
+    regenerator = DatasetRegenerator(random_state=seed, verbose=1, device=args.device)
+    stages("pretrain", regenerator.fit, mined)
+    data = regenerator.transform(mined)
+    stages("regenerate", lambda: data.table)
+    stored = {"data": data, "regenerator": regenerator, "seconds": dict(stages.seconds)}
+    CACHE.mkdir(exist_ok=True)
+    joblib.dump(stored, path)
+    return stored
+
+
+def training_data(recipe: str, train: Sequences, window: int, seed: int, stages, args):
+    """X' of a recipe, and what is worth noting of it."""
+    if recipe == "backbone":
+        return SequenceDataset(train), {}
+    if recipe == "twice":
+        return original_and(train, PatternTable.of(train, np.arange(len(train)))), {}
+    if recipe == "sliding":
+        return SlidingWindow(window_size=window).fit_transform(train), {}
+    if recipe == "shuffled":
+        return original_and(train, shuffled(train, copies=7, reach=2.0, seed=seed)), {}
+    if recipe == "reversed":
+        return original_and(train, reversed_order(train)), {}
+    if recipe in ("pattern", "mined"):
+        miner = PatternMiner(window_size=window, deduplicate=True)
+        data = stages("mine", lambda: miner.fit_transform(train))
+        table = stages("match", lambda: data.table)
+        mined = table[data.origin == "mined"]
+        if recipe == "pattern":
+            return SequenceDataset(train, mined), {}
+        return original_and(train, mined), {}
+    stored = regenerated(train, window, seed, stages, args)
+    data = stored["data"]
+    if recipe == "dr4sr":
+        return data, {"regenerator": stored["regenerator"].report_}
+    added = data.table[data.origin != "original"]
+    return original_and(train, random_subsequences(train, added, seed)), {}
