@@ -8,8 +8,8 @@ random subsequences, as many and as long as the patterns that dr4sr adds), ``sli
 windows of the miner's size), ``shuffled`` (original + seven copies in nearly its order),
 ``reversed`` (original + itself backwards), ``dr4sr`` (original + mined + regenerated).
 ``--steps-per-epoch backbone`` validates every recipe after as many optimizer steps as the backbone
-takes in an epoch, so that patience means the same number of steps for all. ``--table`` prints all
-results so far.
+takes in an epoch, so that patience means the same number of steps for all. ``test_with_rules`` in
+the JSON is the model blended with sequential rules at ranking. ``--table`` prints all results.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import scipy
 import sklearn
 import skorch
 import torch
+from sklearn.frozen import FrozenEstimator
 
 import sklearn_dr4sr
 from benchmarks.recipes import RECIPES, training_data
@@ -35,7 +36,7 @@ from sklearn_dr4sr.baselines import MarkovChain, Popularity, SequentialRules
 from sklearn_dr4sr.datasets import load_sequences
 from sklearn_dr4sr.metrics import ndcg_of_ranks, ranks
 from sklearn_dr4sr.model_selection import leave_one_out
-from sklearn_dr4sr.recommenders import FMLP, GNN, BSARec, CL4SRec, GRU4Rec, SASRec
+from sklearn_dr4sr.recommenders import FMLP, GNN, BSARec, CL4SRec, GRU4Rec, RankBlend, SASRec
 
 RESULTS = Path(__file__).parent / "results"
 #: Window sizes of the paper (A.4): 5 for Beauty, 10 for the others.
@@ -124,6 +125,8 @@ def run(split, recipe: str, seed: int, args) -> None:
     )
     stages("train", model.fit, data, split.validation)
     metrics, rank = stages("evaluate", evaluate, model, split)
+    blend = RankBlend([("model", FrozenEstimator(model)), ("rules", SequentialRules())])
+    blended, _ = evaluate(blend.fit(split.train), split)
     epochs = model.history_
     record = {
         "dataset": args.name,
@@ -133,6 +136,7 @@ def run(split, recipe: str, seed: int, args) -> None:
         "seed": seed,
         "matched_steps": matched,
         "test": metrics,
+        "test_with_rules": blended,
         "validation_ndcg@20": round(epochs[model.best_epoch_ - 1]["valid_ndcg"], 5),
         "epochs": len(epochs),
         "best_epoch": model.best_epoch_,
