@@ -21,6 +21,7 @@ RECIPES = (
     "shuffled",
     "reversed",
     "dr4sr",
+    "dr4sr+",
 )
 CACHE = Path(__file__).parent / "cache"
 
@@ -64,22 +65,26 @@ def reversed_order(histories: Sequences) -> PatternTable:
     return PatternTable.of(again, np.arange(len(histories)), "augmented")
 
 
-def regenerated(train: Sequences, window: int, seed: int, stages, args) -> dict:
-    """X' and its regenerator, from the cache where they have been made before."""
-    path = CACHE / f"{args.name}-w{window}-s{seed}.joblib"
+def regenerated(train: Sequences, window: int, seed: int, stages, args):
+    """X' and its regenerator; a pre-training is kept, for every gamma."""
+    data = stages("mine", PatternMiner(window_size=window).fit_transform, train)
+    path = CACHE / f"{args.name}-w{window}-K{args.diversity_factor}-s{seed}.joblib"
     if path.exists():
         stored = joblib.load(path)
-        stages.seconds.update(stored["seconds"])
-        return stored
-    mined = stages("mine", PatternMiner(window_size=window).fit_transform, train)
-    regenerator = DatasetRegenerator(random_state=seed, verbose=1, device=args.device)
-    stages("pretrain", regenerator.fit, mined)
-    data = regenerator.transform(mined)
-    stages("regenerate", lambda: data.table)
-    stored = {"data": data, "regenerator": regenerator, "seconds": dict(stages.seconds)}
-    CACHE.mkdir(exist_ok=True)
-    joblib.dump(stored, path)
-    return stored
+        regenerator = stored["regenerator"]
+        stages.seconds["pretrain"] = stored["seconds"]
+    else:
+        regenerator = DatasetRegenerator(
+            args.diversity_factor, random_state=seed, verbose=1, device=args.device
+        )
+        stages("pretrain", regenerator.fit, data)
+        CACHE.mkdir(exist_ok=True)
+        stored = {"regenerator": regenerator, "seconds": stages.seconds["pretrain"]}
+        joblib.dump(stored, path)
+    regenerator.set_params(generative_probability=args.generative_probability)
+    made = regenerator.transform(data)
+    stages("regenerate", lambda: made.table)
+    return made, regenerator
 
 
 def training_data(recipe: str, train: Sequences, window: int, seed: int, stages, args):
@@ -102,9 +107,8 @@ def training_data(recipe: str, train: Sequences, window: int, seed: int, stages,
         if recipe == "pattern":
             return SequenceDataset(train, mined), {}
         return original_and(train, mined), {}
-    stored = regenerated(train, window, seed, stages, args)
-    data = stored["data"]
-    if recipe == "dr4sr":
-        return data, {"regenerator": stored["regenerator"].report_}
+    data, regenerator = regenerated(train, window, seed, stages, args)
+    if recipe in ("dr4sr", "dr4sr+"):
+        return data, {"regenerator": regenerator.report_}
     added = data.table[data.origin != "original"]
     return original_and(train, random_subsequences(train, added, seed)), {}

@@ -1,6 +1,6 @@
 """DatasetRegenerator: what it costs, what each speed lever saves, and what gamma buys.
 
-    python benchmarks/regeneration.py --data Beauty.txt [--fitted cache/Beauty-w5-s0.joblib]
+    python benchmarks/regeneration.py --data Beauty.txt [--fitted cache/Beauty-w5-K5-s0.joblib]
 
 ``--fitted``: the regenerator that ``benchmarks.run --recipe dr4sr`` has trained and kept.
 Writes results/regeneration-NAME.json and results/regeneration-NAME.md beside this file.
@@ -264,7 +264,7 @@ def main():
     if args.fitted:
         kept = joblib.load(args.fitted)
         regenerator = fitted = kept["regenerator"]
-        cost = {"seconds": kept["seconds"]["pretrain"]}
+        cost = {"seconds": kept["seconds"]}
     else:
         regenerator = DatasetRegenerator(
             item_embedding=args.item_embedding,

@@ -6,7 +6,8 @@ Recipes: ``baselines`` (counting rules), ``backbone`` (the model alone), ``twice
 twice), ``pattern`` (mined patterns alone), ``mined`` (original + mined), ``random`` (original +
 random subsequences, as many and as long as the patterns that dr4sr adds), ``sliding`` (original +
 windows of the miner's size), ``shuffled`` (original + seven copies in nearly its order),
-``reversed`` (original + itself backwards), ``dr4sr`` (original + mined + regenerated).
+``reversed`` (original + itself backwards), ``dr4sr`` (original + mined + regenerated), ``dr4sr+``
+(the same, weighted by a personalizer that is trained jointly).
 ``--steps-per-epoch backbone`` validates every recipe after as many optimizer steps as the backbone
 takes in an epoch, so that patience means the same number of steps for all. ``test_with_rules`` in
 the JSON is the model blended with sequential rules at ranking. ``--table`` prints all results.
@@ -32,6 +33,7 @@ from sklearn.frozen import FrozenEstimator
 
 import sklearn_dr4sr
 from benchmarks.recipes import RECIPES, training_data
+from sklearn_dr4sr import DatasetPersonalizer
 from sklearn_dr4sr.baselines import MarkovChain, Popularity, SequentialRules
 from sklearn_dr4sr.datasets import load_sequences
 from sklearn_dr4sr.metrics import ndcg_of_ranks, ranks
@@ -104,6 +106,17 @@ def run_baselines(split, args) -> None:
         write(name, {**record, "seconds": stages.seconds, **describe(args)}, rank)
 
 
+def result_name(args, recipe: str, seed: int) -> str:
+    """What the files of a run are called: all that departs from the defaults is in it."""
+    parts = [args.name, recipe, args.model.lower(), args.loss]
+    parts += ["matched"] * (args.steps_per_epoch == "backbone")
+    parts += [f"{key}={value}" for key, value in {**args.set, **args.personalizer}.items()]
+    if recipe in ("random", "dr4sr", "dr4sr+"):
+        parts += [f"K{args.diversity_factor}"] * (args.diversity_factor != 5)
+        parts += [f"g{args.generative_probability:g}"] * (args.generative_probability != 0.1)
+    return "-".join([*parts, f"s{seed}"])
+
+
 def run(split, recipe: str, seed: int, args) -> None:
     """Train one recipe with one seed."""
     stages = Stages()
@@ -122,8 +135,14 @@ def run(split, recipe: str, seed: int, args) -> None:
         verbose=1,
         precision=args.precision,
         **STRONG.get((args.model, args.loss), {}),
+        **args.set,
     )
-    stages("train", model.fit, data, split.validation)
+    if recipe == "dr4sr+":
+        personalizer = DatasetPersonalizer(model, random_state=seed, **args.personalizer)
+        stages("train", personalizer.fit, data, split.validation)
+        model = personalizer.recommender_
+    else:
+        stages("train", model.fit, data, split.validation)
     metrics, rank = stages("evaluate", evaluate, model, split)
     blend = RankBlend([("model", FrozenEstimator(model)), ("rules", SequentialRules())])
     blended, _ = evaluate(blend.fit(split.train), split)
@@ -135,6 +154,9 @@ def run(split, recipe: str, seed: int, args) -> None:
         "loss": args.loss,
         "seed": seed,
         "matched_steps": matched,
+        "diversity_factor": args.diversity_factor,
+        "generative_probability": args.generative_probability,
+        "settings": {**args.set, **args.personalizer},
         "test": metrics,
         "test_with_rules": blended,
         "validation_ndcg@20": round(epochs[model.best_epoch_ - 1]["valid_ndcg"], 5),
@@ -152,8 +174,16 @@ def run(split, recipe: str, seed: int, args) -> None:
         **notes,
         **describe(args),
     }
-    suffix = "-matched" if matched else ""
-    write(f"{args.name}-{recipe}-{args.model.lower()}-{args.loss}{suffix}-s{seed}", record, rank)
+    write(result_name(args, recipe, seed), record, rank)
+
+
+def recipe_of(record: dict) -> str:
+    """The recipe of a result and what departs from its defaults."""
+    parts = [record["recipe"]]
+    if record["recipe"] in ("random", "dr4sr", "dr4sr+"):
+        k, gamma = record.get("diversity_factor", 5), record.get("generative_probability", 0.1)
+        parts += [f"K={k}"] * (k != 5) + [f"γ={gamma:g}"] * (gamma != 0.1)
+    return ", ".join([*parts, *(f"{k}={v}" for k, v in record.get("settings", {}).items())])
 
 
 def table() -> str:
@@ -164,7 +194,7 @@ def table() -> str:
         if "recipe" in record and "test" in record:
             key = (record["dataset"], record.get("model", ""), record.get("loss", ""))
             key += (record.get("matched_steps", False),)
-            cells.setdefault((*key, record["recipe"]), []).append(record)
+            cells.setdefault((*key, recipe_of(record)), []).append(record)
     lines = [
         "| data | model | loss | matched steps | recipe | R@10 | R@20 | N@10 | N@20 | seeds "
         "| best step | training s |",
@@ -195,6 +225,10 @@ def main() -> None:
     parser.add_argument("--model", choices=sorted(MODELS), default="SASRec")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--diversity-factor", type=int, default=5, help="K")
+    parser.add_argument("--generative-probability", type=float, default=0.1, help="gamma")
+    parser.add_argument("--set", type=json.loads, default={}, help="model parameters as JSON")
+    parser.add_argument("--personalizer", type=json.loads, default={}, help="its parameters, JSON")
     parser.add_argument("--table", action="store_true")
     args = parser.parse_args()
     if args.table:
