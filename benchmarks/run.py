@@ -71,12 +71,11 @@ def evaluate(model, split) -> tuple[dict, np.ndarray]:
     return metrics, rank
 
 
-def write(name: str, record: dict, rank: np.ndarray) -> None:
-    """Write the JSON, and the ranks for paired tests."""
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1, default=float) + "\n")
-    (RESULTS / "ranks").mkdir(exist_ok=True)
-    np.savez_compressed(RESULTS / "ranks" / f"{name}.npz", rank=rank.astype(np.int8))
+def write(folder: Path, name: str, record: dict, rank: np.ndarray) -> None:
+    """Write the ranks for paired tests, then the JSON: where it is, all is."""
+    (folder / "ranks").mkdir(exist_ok=True, parents=True)
+    np.savez_compressed(folder / "ranks" / f"{name}.npz", rank=rank.astype(np.int8))
+    (folder / f"{name}.json").write_text(json.dumps(record, indent=1, default=float) + "\n")
     print(name, record["test"], flush=True)
 
 
@@ -103,7 +102,7 @@ def run_baselines(split, args) -> None:
         metrics, rank = stages("evaluate", evaluate, model, split)
         name = f"{args.name}-{type(model).__name__.lower()}"
         record = {"dataset": args.name, "recipe": type(model).__name__, "test": metrics}
-        write(name, {**record, "seconds": stages.seconds, **describe(args)}, rank)
+        write(args.results, name, {**record, "seconds": stages.seconds, **describe(args)}, rank)
 
 
 def result_name(args, recipe: str, seed: int) -> str:
@@ -174,7 +173,7 @@ def run(split, recipe: str, seed: int, args) -> None:
         **notes,
         **describe(args),
     }
-    write(result_name(args, recipe, seed), record, rank)
+    write(args.results, result_name(args, recipe, seed), record, rank)
 
 
 def recipe_of(record: dict) -> str:
@@ -229,6 +228,7 @@ def main() -> None:
     parser.add_argument("--generative-probability", type=float, default=0.1, help="gamma")
     parser.add_argument("--set", type=json.loads, default={}, help="model parameters as JSON")
     parser.add_argument("--personalizer", type=json.loads, default={}, help="its parameters, JSON")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder")
     parser.add_argument("--table", action="store_true")
     args = parser.parse_args()
     if args.table:
