@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from pathlib import Path
 
 import joblib
@@ -69,18 +70,19 @@ def regenerated(train: Sequences, window: int, seed: int, stages, args):
     """X' and its regenerator; a pre-training is kept, for every gamma."""
     data = stages("mine", PatternMiner(window_size=window).fit_transform, train)
     path = CACHE / f"{args.name}-w{window}-K{args.diversity_factor}-s{seed}.joblib"
-    if path.exists():
+    CACHE.mkdir(exist_ok=True)
+    with open(path.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of two runs that need it, one trains and one waits
+        if not path.exists():
+            regenerator = DatasetRegenerator(
+                args.diversity_factor, random_state=seed, verbose=1, device=args.device
+            )
+            stages("pretrain", regenerator.fit, data)
+            stored = {"regenerator": regenerator, "seconds": stages.seconds["pretrain"]}
+            joblib.dump(stored, path.with_suffix(".part"))
+            path.with_suffix(".part").replace(path)
         stored = joblib.load(path)
-        regenerator = stored["regenerator"]
-        stages.seconds["pretrain"] = stored["seconds"]
-    else:
-        regenerator = DatasetRegenerator(
-            args.diversity_factor, random_state=seed, verbose=1, device=args.device
-        )
-        stages("pretrain", regenerator.fit, data)
-        CACHE.mkdir(exist_ok=True)
-        stored = {"regenerator": regenerator, "seconds": stages.seconds["pretrain"]}
-        joblib.dump(stored, path)
+    regenerator, stages.seconds["pretrain"] = stored["regenerator"], stored["seconds"]
     regenerator.set_params(generative_probability=args.generative_probability)
     made = regenerator.transform(data)
     stages("regenerate", lambda: made.table)

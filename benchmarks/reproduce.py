@@ -156,9 +156,8 @@ def run_missing(wanted: list[Cell], args) -> None:
         for cell in wanted
         if not (args.results / f"{cell.name(seed)}.json").exists()
     ]
-    print(
-        f"{len(wanted) * args.seeds - len(missing)} cells there, {len(missing)} to run", flush=True
-    )
+    there = len(wanted) * args.seeds - len(missing)
+    print(f"{there} cells there, {len(missing)} to run", flush=True)
     deadline = time.monotonic() + 3600 * args.hours
     threads = max(1, (os.cpu_count() or 1) // args.n_jobs)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
@@ -167,12 +166,8 @@ def run_missing(wanted: list[Cell], args) -> None:
         seed, cell = job
         if time.monotonic() > deadline:
             return
-        command = [
-            sys.executable,
-            "-m",
-            "benchmarks.run",
-            *cell.arguments(args.data, seed, args.quick),
-        ]
+        command = [sys.executable, "-m", "benchmarks.run", *cell.arguments(args.data, seed)]
+        command += ["--results", str(args.results)] + ["--max-epochs", "2"] * args.quick
         print(f"{time.strftime('%H:%M:%S')} {cell.name(seed)}", flush=True)
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if done.returncode:
