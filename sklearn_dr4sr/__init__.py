@@ -1,5 +1,6 @@
 """Dataset Regeneration for Sequential Recommendation (DR4SR) as scikit-learn estimators."""
 
+from ._versions import show_versions
 from .dataset import SequenceDataset
 from .mining import PatternMiner
 from .personalization import DatasetPersonalizer
@@ -12,5 +13,6 @@ __all__ = [
     "PatternMiner",
     "SequenceDataset",
     "Sequences",
+    "show_versions",
 ]
 __version__ = "0.1.0"

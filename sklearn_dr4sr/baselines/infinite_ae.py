@@ -105,7 +105,7 @@ class InfiniteAutoencoder(TransformerMixin, BaseRecommender):
 
     λ = 0 is taken as 1e-6, since equal rows make Θ singular.
 
-    **Structure.** Θ(x, z) depends on |x|, |z| and |x ∩ z| only. So Θ = P B P^T + S: P tells the
+    **Structure.** Θ(x, z) depends on ``|x|, |z|, |x ∩ z|`` only. So Θ = P B P^T + S: P tells the
     size of each row, B holds the kernel of disjoint rows by their sizes, and S is zero but for rows
     that share an item (1.1 % of the pairs on the Amazon data). Conjugate gradients multiply by
     these, and are preconditioned by the inverse (by Woodbury's identity, in the number of distinct

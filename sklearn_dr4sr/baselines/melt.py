@@ -319,8 +319,8 @@ class MELT(SequentialRecommender):
 
     Notes
     -----
-    f(s) is the recommender's state after s, N its ``max_length``, |s| a history's length, e_i an
-    item's embedding, W_U and W_I linear maps. The loss of a step is [1]_::
+    f(s) is the recommender's state after s, N its ``max_length``, ``|s|`` a history's length, e_i
+    an item's embedding, W_U and W_I linear maps. The loss of a step is [1]_::
 
         L = L_rec + λ_u L_u + λ_i L_i
         L_u = mean over head users of w_u (W_U f(last r of s_u) - f(s_u))^2,  r uniform in [1, T_u)

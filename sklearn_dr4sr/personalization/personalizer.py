@@ -58,8 +58,9 @@ class DatasetPersonalizer(SequenceInput, TransformerMixin, BaseEstimator):
         Epochs of the recommender alone, all weights 1, before the first upper step.
     inner_steps : int, default=30
         Lower steps to an upper step (T_lower of the paper).
-    hypergradient : {"finite_difference", "neumann", "identity", "end_to_end"}, \
-default="finite_difference"
+    hypergradient : str, default="finite_difference"
+        One of:
+
         - "neumann": Equation 10, differentiating twice.
         - "finite_difference": the same by central differences of first derivatives: nothing is
           differentiated twice, and memory stays that of the recommender's own steps.

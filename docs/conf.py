@@ -1,0 +1,28 @@
+"""Sphinx: ``sphinx-build -W docs docs/_build``."""
+
+import sklearn_dr4sr
+
+project = "sklearn_dr4sr"
+copyright = "the sklearn_dr4sr developers"
+release = version = sklearn_dr4sr.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "numpydoc",
+    "sphinx_gallery.gen_gallery",
+]
+autosummary_generate = True
+numpydoc_show_class_members = False
+templates_path = ["_templates"]
+exclude_patterns = ["_build", "_templates"]
+html_theme = "pydata_sphinx_theme"
+html_theme_options = {"show_prev_next": False}
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": "/plot_",
+    "ignore_pattern": "quickstart",
+    "abort_on_example_error": True,
+}
