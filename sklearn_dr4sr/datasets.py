@@ -7,9 +7,10 @@ from os import PathLike
 import numpy as np
 from sklearn.utils import check_random_state
 
+from .interactions import Interactions, sequences_from_interactions
 from .sequences import Sequences
 
-__all__ = ["load_sequences", "make_sequences"]
+__all__ = ["Interactions", "load_sequences", "make_sequences", "sequences_from_interactions"]
 
 
 def load_sequences(path: str | PathLike) -> Sequences:

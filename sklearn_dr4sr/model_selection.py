@@ -9,7 +9,7 @@ import numpy as np
 
 from .sequences import Sequences, as_items, as_sequences
 
-__all__ = ["LeaveLastOut", "LeaveOneOutSplit", "leave_one_out"]
+__all__ = ["LeaveLastOut", "LeaveOneOutSplit", "global_time_split", "leave_one_out"]
 
 
 class LeaveOneOutSplit(NamedTuple):
@@ -72,6 +72,100 @@ def leave_one_out(sequences: Any) -> LeaveOneOutSplit:
         history=_heads(rows, history_length),
         test=_item_at(rows, np.where(lengths >= 2, lengths - 1, -1)),
     )
+
+
+def global_time_split(
+    sequences: Any,
+    times: Any,
+    *,
+    validation_from: Any = None,
+    test_from: Any = None,
+) -> LeaveOneOutSplit:
+    """Split all rows at the same two moments: nothing trains that happened after what is tested.
+
+    Parameters
+    ----------
+    sequences : anything that :func:`~sklearn_dr4sr.sequences.as_sequences` takes
+        One row a user, oldest item first.
+    times : array of shape (n_interactions,), or a sequence of times for each row
+        Time of each interaction, row after row, never falling within a row; as
+        ``sequences_from_interactions(..., return_details=True).times`` has them.
+    validation_from, test_from : time, default=None
+        Interactions from ``validation_from`` on do not train; from ``test_from`` on they are no
+        history either. None: the .8 and .9 quantiles of all times.
+
+    Returns
+    -------
+    LeaveOneOutSplit
+        Row for row: ``train``, the items before ``validation_from``; ``validation``, the first item
+        between the two moments; ``history``, the items before ``test_from``; ``test``, the first
+        item after. None where a row has no such item; a row may be empty in ``train`` (a new user).
+
+    Raises
+    ------
+    ValueError
+        If times and interactions differ in number, times fall within a row, or ``test_from`` lies
+        before ``validation_from``.
+
+    Notes
+    -----
+    :func:`leave_one_out` is the paper's protocol, but lets a model learn from what other users did
+    after a test item; under this split what trains lies before all that is ranked. Figures of the
+    two protocols do not compare.
+
+    Examples
+    --------
+    >>> from sklearn_dr4sr.model_selection import global_time_split
+    >>> split = global_time_split(
+    ...     [[1, 2, 3], [4, 5]], [[10, 20, 30], [10, 15]], validation_from=20, test_from=30
+    ... )
+    >>> list(split.train), split.validation.tolist(), split.test.tolist()
+    ([[1], [4, 5]], [2, None], [3, None])
+    """
+    rows = as_sequences(sequences)
+    when = _flat_times(rows, times)
+    if validation_from is None:
+        validation_from = np.quantile(when, 0.8, method="higher")
+    if test_from is None:
+        test_from = np.quantile(when, 0.9, method="higher")
+    if test_from < validation_from:
+        raise ValueError(
+            f"test_from={test_from} lies before validation_from={validation_from}: what is "
+            "validated on comes before what is tested on"
+        )
+    count = np.concatenate([[0], np.cumsum(when < validation_from)])
+    n_train = count[rows.offsets[1:]] - count[rows.offsets[:-1]]
+    count = np.concatenate([[0], np.cumsum(when < test_from)])
+    n_history = count[rows.offsets[1:]] - count[rows.offsets[:-1]]
+    return LeaveOneOutSplit(
+        train=_heads(rows, n_train),
+        validation=_item_at(rows, np.where(n_history > n_train, n_train, -1)),
+        history=_heads(rows, n_history),
+        test=_item_at(rows, np.where(rows.lengths > n_history, n_history, -1)),
+    )
+
+
+def _flat_times(rows: Sequences, times: Any) -> np.ndarray:
+    """One time an interaction, checked against the rows."""
+    if len(times) == len(rows) and len(times) and np.ndim(times[0]) == 1:
+        for row, (given, wanted) in enumerate(zip(times, rows.lengths, strict=True)):
+            if len(given) != wanted:
+                raise ValueError(f"row {row}: {len(given)} times for {wanted} interactions")
+        times = np.concatenate([np.asarray(given) for given in times])
+    when = np.asarray(times)
+    if when.shape != (len(rows.codes),):
+        raise ValueError(
+            f"times: expected one for each of {len(rows.codes)} interactions, got {when.shape}"
+        )
+    same_row = rows.rows[1:] == rows.rows[:-1]
+    falls = same_row & (when[1:] < when[:-1])
+    if falls.any():
+        at = int(falls.argmax())
+        raise ValueError(
+            f"row {rows.rows[at]}: times must not fall within a row, got {when[at]} before "
+            f"{when[at + 1]}"
+        )
+    return when
 
 
 class LeaveLastOut:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, pairwise
 from typing import Any
@@ -171,6 +172,43 @@ class Sequences(Sequence):
         return Sequences.from_codes(
             self.codes[ranges(self.offsets[:-1], lengths)], _offsets(lengths), self.items
         )
+
+    def describe(self) -> dict[str, Any]:
+        """Count what a paper reports of its data.
+
+        Returns
+        -------
+        dict
+            ``n_rows``, ``n_items``, ``n_interactions``, ``density`` (interactions over rows times
+            items), ``length_min``, ``length_median``, ``length_mean``, ``length_max``,
+            ``repeats`` (share of interactions whose item the row already held), and ``hash``, equal
+            where the rows are equal: the same data, whatever they were read from.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr import Sequences
+        >>> counts = Sequences([[1, 2, 1], [2]]).describe()
+        >>> counts["n_interactions"], counts["density"], counts["repeats"]
+        (4, 1.0, 0.25)
+        """
+        used = self.compact()
+        pairs = used.rows * max(1, len(used.items)) + used.codes
+        n, lengths = len(used.codes), used.lengths
+        digest = hashlib.sha256(np.int64(lengths).tobytes())
+        digest.update("\n".join(map(repr, used.items.tolist())).encode())
+        digest.update(np.int64(used.codes).tobytes())
+        return {
+            "n_rows": len(used),
+            "n_items": len(used.items),
+            "n_interactions": n,
+            "density": n / max(1, len(used) * len(used.items)),
+            "length_min": int(lengths.min(initial=n)),
+            "length_median": float(np.median(lengths)) if len(used) else 0.0,
+            "length_mean": n / max(1, len(used)),
+            "length_max": int(lengths.max(initial=0)),
+            "repeats": 1 - len(np.unique(pairs)) / n if n else 0.0,
+            "hash": digest.hexdigest(),
+        }
 
     def padded(self, width: int | None = None, *, fill: int = -1) -> np.ndarray:
         """Codes as a right-padded matrix, shape (n_rows, width), the last ``width`` items kept."""

@@ -7,7 +7,7 @@ from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn_dr4sr.baselines import MarkovChain, Popularity
 from sklearn_dr4sr.datasets import make_sequences
 from sklearn_dr4sr.metrics import ranking_scorer
-from sklearn_dr4sr.model_selection import LeaveLastOut, leave_one_out
+from sklearn_dr4sr.model_selection import LeaveLastOut, global_time_split, leave_one_out
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +100,39 @@ def test_grid_search_by_the_recommenders_own_score(split):
 def test_grid_search_without_y_says_what_is_missing(split):
     with pytest.raises(ValueError, match="LeaveLastOut needs y"):
         GridSearchCV(Popularity(), {}, cv=LeaveLastOut()).fit(split.train)
+
+
+def test_global_time_split_by_hand():
+    rows = [[1, 2, 3, 4], [5, 6], [7], [8, 9]]
+    times = [[1, 5, 6, 9], [2, 3], [8], [5, 7]]
+    split = global_time_split(rows, times, validation_from=5, test_from=7)
+    assert list(split.train) == [[1], [5, 6], [], []]
+    assert split.validation.tolist() == [2, None, None, 8]
+    assert list(split.history) == [[1, 2, 3], [5, 6], [], [8]]
+    assert split.test.tolist() == [4, None, 7, 9]
+    flat = global_time_split(rows, np.concatenate(times), validation_from=5, test_from=7)
+    assert flat.train == split.train
+    assert flat.test.tolist() == split.test.tolist()
+
+
+def test_nothing_trains_that_is_later_than_what_is_tested():
+    rows = make_sequences(200, 40, random_state=0)
+    rng = np.random.default_rng(0)
+    times = np.concatenate([np.sort(rng.uniform(size=n)) for n in rows.lengths])
+    split = global_time_split(rows, times)
+    last = np.quantile(times, 0.8, method="higher")
+    assert len(split.train.codes) == (times < last).sum()
+    # a recommender takes what the split gives, empty rows and missing items included
+    model = MarkovChain().fit(split.train, split.validation)
+    assert model.predict(split.history, k=3).shape == (200, 3)
+
+
+def test_global_time_split_names_what_is_wrong():
+    with pytest.raises(ValueError, match="row 1: 1 times for 2"):
+        global_time_split([[1], [2, 3]], [[1], [2]])
+    with pytest.raises(ValueError, match="each of 3 interactions"):
+        global_time_split([[1], [2, 3]], np.arange(2))
+    with pytest.raises(ValueError, match="row 1: times must not fall"):
+        global_time_split([[1], [2, 3]], [[1], [3, 2]])
+    with pytest.raises(ValueError, match="test_from=1 lies before"):
+        global_time_split([[1], [2, 3]], [[1], [2, 3]], validation_from=2, test_from=1)

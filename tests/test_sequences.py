@@ -310,3 +310,22 @@ def test_positions_in(known, wanted, as_text):
         wanted = np.array(list(map(str, wanted)), dtype=object)
     place = {item: at for at, item in enumerate(items.tolist())}
     assert positions_in(items, wanted).tolist() == [place.get(v, -1) for v in wanted.tolist()]
+
+
+def test_describe_by_hand():
+    found = Sequences([[3, 1, 3], [], [1]]).describe()
+    assert {k: v for k, v in found.items() if k != "hash"} == {
+        "n_rows": 3,
+        "n_items": 2,
+        "n_interactions": 4,
+        "density": 4 / 6,
+        "length_min": 0,
+        "length_median": 1.0,
+        "length_mean": 4 / 3,
+        "length_max": 3,
+        "repeats": 0.25,
+    }
+    # what no row holds does not count, what differs does
+    assert Sequences([[1, 2], [9]])[:1].describe() == Sequences([[1, 2]]).describe()
+    hashes = {Sequences(rows).describe()["hash"] for rows in ([[1, 2]], [[2, 1]], [["1", "2"]])}
+    assert len(hashes) == 3

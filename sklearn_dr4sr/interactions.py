@@ -1,0 +1,195 @@
+"""Item sequences from a table of interactions: one row a user, oldest first."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .sequences import Sequences
+
+__all__ = ["Interactions", "sequences_from_interactions"]
+
+
+class Interactions(NamedTuple):
+    """Sequences, whose they are, when each interaction was, and what was left out.
+
+    Attributes
+    ----------
+    sequences : Sequences
+    users : ndarray of shape (n_rows,)
+        Id of each row's user, sorted.
+    times : ndarray of shape (n_interactions,)
+        Time of each interaction, row after row, as it stood in the table.
+    dropped : dict
+        Interactions left out: ``duplicates`` and ``rare`` (by ``min_count``); ``users`` and
+        ``items`` that are gone; ``rounds`` of the k-core.
+    """
+
+    sequences: Sequences
+    users: np.ndarray
+    times: np.ndarray
+    dropped: dict[str, int]
+
+
+def sequences_from_interactions(
+    frame: Any,
+    user: str = "user",
+    item: str = "item",
+    time: str = "time",
+    min_count: int = 5,
+    *,
+    duplicates: str = "keep",
+    return_details: bool = False,
+) -> Sequences | Interactions:
+    """Make item sequences of a pandas, polars or pyarrow table of interactions.
+
+    Parameters
+    ----------
+    frame : data frame
+        A row an interaction; any eager frame that narwhals takes. Not modified.
+    user, item, time : str
+        Names of its columns. Users and items are integers (not negative) or strings; times are
+        numbers or dates.
+    min_count : int, default=5
+        Users and items with fewer interactions are left out, again and again until none is left
+        (the k-core; 5 in the paper). 1 keeps all.
+    duplicates : {"keep", "first", "last"}, default="keep"
+        What is kept where a user has the same item more than once: all, or the first or last time.
+        Decided before the k-core.
+    return_details : bool, default=False
+        Return :class:`Interactions`: also users, times and what was dropped.
+
+    Returns
+    -------
+    Sequences or Interactions
+        Rows in order of the users' ids; interactions at the same time keep the table's order.
+
+    Raises
+    ------
+    ImportError
+        Without narwhals.
+    TypeError, ValueError
+        On a missing column or value (with its row), on ids or times of another type, or if no
+        interaction is left.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn_dr4sr.datasets import sequences_from_interactions
+    >>> log = pd.DataFrame({
+    ...     "who": ["bob", "ann", "ann", "bob"],
+    ...     "what": ["tea", "cup", "tea", "pot"],
+    ...     "when": [4, 2, 1, 3],
+    ... })
+    >>> list(sequences_from_interactions(log, "who", "what", "when", min_count=1))
+    [['tea', 'cup'], ['pot', 'tea']]
+    """
+    if not isinstance(min_count, (int, np.integer)) or isinstance(min_count, bool) or min_count < 1:
+        raise ValueError(f"min_count must be an integer of at least 1, got {min_count!r}")
+    if duplicates not in ("keep", "first", "last"):
+        raise ValueError(f"duplicates must be 'keep', 'first' or 'last', got {duplicates!r}")
+    table = _read(frame, (user, item, time))
+    users, row = _ids(table[user], user)
+    items, code = _ids(table[item], item)
+    when = _times(table[time], time)
+    order = np.lexsort((np.arange(len(row)), when, row))  # the table's order at equal times
+    row, code, when = row[order], code[order], when[order]
+    n_read, n_users, n_items = len(row), len(users), len(items)
+    if duplicates != "keep":
+        once = _once(row * len(items) + code, last=duplicates == "last")
+        row, code, when = row[once], code[once], when[once]
+    n_distinct = len(row)
+    core, rounds = _core(row, code, min_count)
+    row, code, when = row[core], code[core], when[core]
+    if len(row) == 0:
+        raise ValueError(
+            f"no interaction of {n_read} is left: no user and item have min_count={min_count} "
+            "interactions among each other"
+        )
+    kept_users, row = np.unique(row, return_inverse=True)
+    kept_items, code = np.unique(code, return_inverse=True)
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(row))])
+    sequences = Sequences.from_codes(code, offsets, items[kept_items])
+    if not return_details:
+        return sequences
+    dropped = {
+        "duplicates": n_read - n_distinct,
+        "rare": n_distinct - len(row),
+        "users": n_users - len(kept_users),
+        "items": n_items - len(kept_items),
+        "rounds": rounds,
+    }
+    return Interactions(sequences, users[kept_users], when, dropped)
+
+
+def _read(frame: Any, names: tuple[str, ...]) -> Any:
+    try:
+        import narwhals as nw
+    except ImportError:
+        raise ImportError(
+            "sequences_from_interactions needs narwhals: pip install narwhals"
+        ) from None
+    try:
+        table = nw.from_native(frame, eager_only=True)
+    except TypeError:
+        raise TypeError(
+            f"frame: expected a pandas, polars or pyarrow table, got {type(frame).__name__}"
+        ) from None
+    for name in names:
+        if name not in table.columns:
+            raise ValueError(f"frame has no column {name!r}, but {list(table.columns)}")
+        missing = table[name].is_null().to_numpy()
+        if missing.any():
+            raise ValueError(f"row {int(missing.argmax())}: no {name!r}")
+    if len(table) == 0:
+        raise ValueError("frame has no rows")
+    return table
+
+
+def _ids(column: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted distinct ids, int64 or object (str), and each row's position among them."""
+    values = column.to_numpy()
+    if values.dtype.kind in "iu":
+        if values.min() < 0:
+            row = int(values.argmin())
+            raise ValueError(f"row {row}, {name!r}: ids must not be negative, got {values[row]}")
+        values = values.astype(np.int64)
+    else:
+        listed = values.tolist()
+        for row, value in enumerate(listed):
+            if not isinstance(value, str):
+                raise TypeError(f"row {row}, {name!r}: expected an int or str id, got {value!r}")
+        values = np.array(listed, dtype=object)
+    return np.unique(values, return_inverse=True)
+
+
+def _times(column: Any, name: str) -> np.ndarray:
+    values = column.to_numpy()
+    if values.dtype.kind not in "iufM":
+        raise TypeError(f"column {name!r}: expected numbers or dates, got {values.dtype}")
+    bad = np.isnat(values) if values.dtype.kind == "M" else ~np.isfinite(values)
+    if bad.any():
+        row = int(bad.argmax())
+        raise ValueError(f"row {row}, {name!r}: expected a time, got {values[row]}")
+    return values
+
+
+def _once(key: np.ndarray, last: bool) -> np.ndarray:
+    """Positions of each key's first or last occurrence, in order."""
+    if not last:
+        return np.sort(np.unique(key, return_index=True)[1])
+    return np.sort(len(key) - 1 - np.unique(key[::-1], return_index=True)[1])
+
+
+def _core(row: np.ndarray, code: np.ndarray, min_count: int) -> tuple[np.ndarray, int]:
+    """Positions of what stays when rare users and items go until none is rare; the rounds."""
+    kept, rounds = np.arange(len(row)), 0
+    while True:
+        enough = np.bincount(row[kept])[row[kept]] >= min_count
+        enough &= np.bincount(code[kept])[code[kept]] >= min_count
+        if enough.all():
+            return kept, rounds
+        kept, rounds = kept[enough], rounds + 1
+        if len(kept) == 0:
+            return kept, rounds
