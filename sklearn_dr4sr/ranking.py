@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
+from ._tables import codes_of, long_table, row_ids
 from .dataset import SequenceDataset, as_dataset
 from .metrics import ndcg_at_k
 from .sequences import Sequences, as_items, as_sequences
@@ -122,22 +123,86 @@ class BaseRecommender(SequenceInput, BaseEstimator):
         NotFittedError, ValueError, TypeError
             Before ``fit``; on bad input.
         """
-        check_is_fitted(self, "items_")
-        if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or k < 1:
-            raise ValueError(f"k must be an integer of at least 1, got {k!r}")
-        histories = as_sequences(self._read(X)).recode(self.items_)
-        k = min(int(k), len(self.items_))
+        histories = self._histories(X)
+        codes, _ = self._rank(histories, k, self.exclude_seen)
         absent = None if self.items_.dtype == object else -1
-        ranking = np.full((len(histories), k), absent, dtype=self.items_.dtype)
-        for start, scores in self._score_chunks(histories):
-            part = histories[start : start + len(scores)]
-            if self.exclude_seen:
-                scores[part.rows, part.codes.astype(np.int64)] = -torch.inf
-            best, values = top_k(scores, k)
-            ids = self.items_[best]
-            ids[np.isneginf(values)] = absent
-            ranking[start : start + len(scores)] = ids
-        return ranking
+        ids = self.items_[codes]
+        ids[codes < 0] = absent
+        return ids
+
+    def recommend(
+        self,
+        X: Any,
+        k: int = 10,
+        *,
+        user_ids: Any = None,
+        exclude_seen: bool | None = None,
+        exclude: Any = None,
+        only: Any = None,
+        with_scores: bool = True,
+    ) -> Any:
+        """Rank the catalogue for each row's history, as a long table: a line a recommendation.
+
+        Parameters
+        ----------
+        X : item sequences or SequenceDataset
+            Histories, as in ``predict``: unknown items are skipped, and a user of whom nothing is
+            known (an empty history) gets what ``predict`` gives, for most models the most popular
+            items.
+        k : int, default=10
+            Most items a row, at least 1. A row has fewer where fewer may be recommended.
+        user_ids : array-like of shape (n_rows,) or None, default=None
+            What stands in the column "user"; None: the row's number.
+        exclude_seen : bool or None, default=None
+            Keep a history's own items out; None: as the parameter of the estimator says.
+        exclude : list of ids or None, default=None
+            Items to recommend to nobody (out of stock, say); unknown ones are ignored.
+        only : list of ids or None, default=None
+            The items that may be recommended; unknown ones are ignored.
+        with_scores : bool, default=True
+            Give the column "score", too.
+
+        Returns
+        -------
+        DataFrame with the columns "user", "item", "score" and "rank"
+            Row after row of ``X``, best first, ranks from 1; scores are those of
+            ``decision_function``, equal ones in the order of ``items_``. Of pandas, or of the
+            library of ``user_ids`` where that is a polars or pyarrow column and narwhals is
+            installed; without pandas a dict of arrays.
+
+        Raises
+        ------
+        NotFittedError, ValueError, TypeError
+            Before ``fit``; on bad input; if no item of ``only`` is known.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr.baselines import MarkovChain
+        >>> model = MarkovChain().fit([["tea", "pot", "cup"], ["tea", "pot"], ["pot", "cup"]])
+        >>> model.recommend([["tea"]], k=2, user_ids=["ann"], with_scores=False)
+          user item  rank
+        0  ann  pot     1
+        1  ann  cup     2
+        """
+        histories = self._histories(X)
+        users = row_ids(user_ids, len(histories))
+        barred = np.zeros(len(self.items_), dtype=bool)
+        if only is not None:
+            allowed = codes_of("only", only, self.items_)
+            barred[:] = True
+            barred[allowed[allowed >= 0]] = False
+            if barred.all():
+                raise ValueError(f"only: none of its {len(allowed)} items was seen in fit")
+        if exclude is not None:
+            codes = codes_of("exclude", exclude, self.items_)
+            barred[codes[codes >= 0]] = True
+        seen = self.exclude_seen if exclude_seen is None else exclude_seen
+        codes, scores = self._rank(histories, k, seen, barred)
+        row, place = (codes >= 0).nonzero()
+        columns = {"user": users[row], "item": self.items_[codes[row, place]]}
+        if with_scores:
+            columns["score"] = scores[row, place]
+        return long_table({**columns, "rank": place + 1}, like=user_ids)
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Score every item for each row, seen ones included.
@@ -153,8 +218,7 @@ class BaseRecommender(SequenceInput, BaseEstimator):
             Columns in the order of ``items_``. For many rows this is large: ``predict`` needs a
             bounded chunk only.
         """
-        check_is_fitted(self, "items_")
-        histories = as_sequences(self._read(X)).recode(self.items_)
+        histories = self._histories(X)
         scores = np.empty((len(histories), len(self.items_)), dtype=np.float32)
         for start, part in self._score_chunks(histories):
             scores[start : start + len(part)] = part.cpu().numpy()
@@ -178,6 +242,35 @@ class BaseRecommender(SequenceInput, BaseEstimator):
         check_is_fitted(self, "items_")
         k = min(20, len(self.items_))
         return ndcg_at_k(y, self.predict(X, k=k), k=k)
+
+    def _histories(self, X: Any) -> Sequences:
+        """Histories in codes of the catalogue, unknown items skipped."""
+        check_is_fitted(self, "items_")
+        return as_sequences(self._read(X)).recode(self.items_)
+
+    def _rank(
+        self, histories: Sequences, k: int, exclude_seen: bool, barred: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Codes and scores of the best items of each row, (n_rows, min(k, n_items)).
+
+        Without the items that ``barred``, a mask over the catalogue, holds. Where a row has fewer
+        than ``k``, its codes end in -1.
+        """
+        if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or k < 1:
+            raise ValueError(f"k must be an integer of at least 1, got {k!r}")
+        k = min(int(k), len(self.items_))
+        codes = np.full((len(histories), k), -1)
+        values = np.full((len(histories), k), -np.inf, dtype=np.float32)
+        for start, scores in self._score_chunks(histories):
+            part = histories[start : start + len(scores)]
+            if exclude_seen:
+                scores[part.rows, part.codes.astype(np.int64)] = -torch.inf
+            if barred is not None and barred.any():
+                scores[:, torch.from_numpy(barred).to(scores.device)] = -torch.inf
+            best, best_values = top_k(scores, k)
+            codes[start : start + len(scores)] = np.where(np.isneginf(best_values), -1, best)
+            values[start : start + len(scores)] = best_values
+        return codes, values
 
     def _score_chunks(self, histories: Sequences) -> Iterator[tuple[int, torch.Tensor]]:
         rows = max(1, CHUNK_SIZE // max(1, len(self.items_)))

@@ -316,6 +316,11 @@ class DatasetPersonalizer(SequenceInput, TransformerMixin, BaseEstimator):
         check_is_fitted(self, "items_")
         return self.recommender_.predict(self._read(X), k=k)
 
+    def recommend(self, X: Any, k: int = 10, **options: Any) -> Any:
+        """Rank the catalogue as a long table; see ``recommend`` of the recommenders."""
+        check_is_fitted(self, "items_")
+        return self.recommender_.recommend(self._read(X), k, **options)
+
     def decision_function(self, X: Any) -> np.ndarray:
         """Score every item with the jointly trained recommender, (n_rows, n_items)."""
         check_is_fitted(self, "items_")

@@ -1,0 +1,82 @@
+"""Long tables in whatever frame library there is, and the ids that stand in them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .sequences import as_sequences, positions_in
+
+__all__ = ["codes_of", "long_table", "row_ids"]
+
+
+def long_table(columns: dict[str, np.ndarray], like: Any = None) -> Any:
+    """Make a frame of columns of one length.
+
+    Parameters
+    ----------
+    columns : dict of str to 1-D arrays
+    like : object, default=None
+        A polars or pyarrow column, say, whose library the frame is to be of.
+
+    Returns
+    -------
+    DataFrame
+        Of the library of ``like`` where that is not numpy and narwhals is installed, else of
+        pandas; without pandas the dict itself.
+    """
+    try:
+        import narwhals as nw
+
+        series = nw.from_native(like, series_only=True, pass_through=True)
+        if isinstance(series, nw.Series) and not series.implementation.is_pandas():
+            plain = {name: column.tolist() for name, column in columns.items()}
+            return nw.from_dict(plain, backend=series.implementation).to_native()
+    except ImportError:
+        pass
+    try:
+        import pandas as pd
+    except ImportError:
+        return columns
+    return pd.DataFrame(columns)
+
+
+def row_ids(ids: Any, n_rows: int) -> np.ndarray:
+    """Take one id a row, of any kind; None: the rows' numbers.
+
+    Raises
+    ------
+    ValueError
+        If there is not one a row.
+    """
+    if ids is None:
+        return np.arange(n_rows)
+    ids = np.asarray(ids) if hasattr(ids, "__array__") else list(ids)
+    if len(ids) != n_rows:
+        raise ValueError(f"user_ids has {len(ids)} entries, X has {n_rows} rows: must be equal")
+    if isinstance(ids, list):
+        whole = all(isinstance(v, int) and not isinstance(v, bool) for v in ids)
+        ids = np.fromiter(ids, dtype=np.int64 if whole else object, count=n_rows)
+    return ids
+
+
+def codes_of(name: str, ids: Any, items: np.ndarray) -> np.ndarray:
+    """Code of each id in the catalogue ``items``, -1 for an unknown one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``ids`` is no flat list of ids; the message begins with ``name``.
+    """
+    if hasattr(ids, "__array__"):
+        ids = np.asarray(ids).tolist()
+    if isinstance(ids, (set, frozenset)):
+        ids = list(ids)
+    if not isinstance(ids, (list, tuple)):
+        raise TypeError(f"{name}: expected a list of item ids, got {ids!r}")
+    try:
+        sequences = as_sequences([ids])
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {error}") from None
+    return positions_in(items, sequences.items)[sequences.codes]
