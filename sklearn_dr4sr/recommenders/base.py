@@ -15,13 +15,14 @@ from ..dataset import SequenceDataset
 from ..ranking import BaseRecommender
 from ..sequences import Sequences
 from .batching import LengthGroupedBatches, TrainingPatterns
+from .embeddings import EmbeddingSpace
 from .losses import LOSSES
 from .training import SequenceNet, TimeLeft, ValidationNDCG, encode_histories
 
 __all__ = ["SequentialRecommender"]
 
 
-class SequentialRecommender(BaseRecommender):
+class SequentialRecommender(EmbeddingSpace, BaseRecommender):
     """Next-item recommender around a torch module; the base of all neural ones here.
 
     Parameters
@@ -90,6 +91,7 @@ class SequentialRecommender(BaseRecommender):
     net_ : skorch.NeuralNet
         The fitted net, without its optimizer.
     item_embeddings_ : ndarray of float32, shape (n_items, dim)
+        Rows in the order of ``items_``.
     popularity_ : ndarray of float32, shape (n_items,)
         Share of each item in the training patterns: the ranking for an empty history.
     history_ : list of dict
