@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
 
@@ -33,6 +33,9 @@ class PatternTable:
         Number of training sequences that hold a mined pattern; 0 where it was not counted.
     memory : ndarray of int8, shape (n_patterns,)
         The regenerator's memory (0 .. K - 1) that a pattern was decoded from; -1 for others.
+    generative : ndarray of bool, shape (n_pattern_items,), or None
+        Whether the regenerator chose an item of a pattern from the whole catalogue, flat, in the
+        order of ``sequences.codes``; None where it never did.
     """
 
     sequences: Sequences
@@ -40,6 +43,7 @@ class PatternTable:
     origin: np.ndarray
     support: np.ndarray
     memory: np.ndarray
+    generative: np.ndarray | None = None
 
     @classmethod
     def of(
@@ -49,6 +53,7 @@ class PatternTable:
         origin: str | np.ndarray = "original",
         support: np.ndarray | None = None,
         memory: np.ndarray | None = None,
+        generative: np.ndarray | None = None,
     ) -> PatternTable:
         """Fill in the columns that are not given."""
         n = len(sequences)
@@ -60,6 +65,7 @@ class PatternTable:
             np.asarray(origin, dtype=np.int8),
             np.zeros(n, np.int64) if support is None else np.asarray(support, dtype=np.int64),
             np.full(n, -1, np.int8) if memory is None else np.asarray(memory, dtype=np.int8),
+            generative,
         )
 
     @classmethod
@@ -67,13 +73,28 @@ class PatternTable:
         """Merge tables row by row: all patterns of row 0, then of row 1, ..., parts in order."""
         source = np.concatenate([p.source for p in parts])
         order = np.argsort(source, kind="stable")
+        generative = None
+        if any(p.generative is not None for p in parts):
+            generative = np.concatenate([p.is_generative for p in parts])
         return cls(
             Sequences.concatenate([p.sequences for p in parts]),
             source,
             np.concatenate([p.origin for p in parts]),
             np.concatenate([p.support for p in parts]),
             np.concatenate([p.memory for p in parts]),
+            generative,
         )[order]
+
+    @property
+    def is_generative(self) -> np.ndarray:
+        """``generative`` as an array, also where that is None."""
+        n_items = len(self.sequences.codes)
+        return np.zeros(n_items, dtype=bool) if self.generative is None else self.generative
+
+    def take_items(self, values: np.ndarray, key: np.ndarray) -> np.ndarray:
+        """Pick, of one value an item of each pattern, those of the patterns that ``key`` picks."""
+        picked = np.arange(len(self))[key]
+        return values[ranges(self.sequences.offsets[picked], self.sequences.lengths[picked])]
 
     def __len__(self) -> int:
         return len(self.sequences)
@@ -86,6 +107,7 @@ class PatternTable:
             self.origin[key],
             self.support[key],
             self.memory[key],
+            None if self.generative is None else self.take_items(self.generative, key),
         )
 
 
@@ -120,7 +142,7 @@ class SequenceDataset:
     source : ndarray of int64, shape (n_patterns,)
     origin : ndarray of str, shape (n_patterns,)
     table : PatternTable
-        All of a pattern's columns, ``support`` and ``memory`` among them.
+        All of a pattern's columns, ``support``, ``memory`` and ``generative`` among them.
     weights : ndarray of float32, shape (n_pattern_items,), or None
     shape : tuple (n_rows,)
 
@@ -262,18 +284,8 @@ class SequenceDataset:
         first = np.searchsorted(table.source, rows, side="left")
         count = np.searchsorted(table.source, rows, side="right") - first
         picked = ranges(first, count)
-        chosen = table[picked]
-        part = PatternTable(
-            chosen.sequences,
-            np.repeat(np.arange(len(rows)), count),
-            chosen.origin,
-            chosen.support,
-            chosen.memory,
-        )
-        weights = None
-        if self._weights is not None:
-            offsets, lengths = table.sequences.offsets, table.sequences.lengths
-            weights = self._weights[ranges(offsets[picked], lengths[picked])]
+        part = replace(table[picked], source=np.repeat(np.arange(len(rows)), count))
+        weights = None if self._weights is None else table.take_items(self._weights, picked)
         return SequenceDataset(self.histories[rows], part, weights)
 
     def __iter__(self) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -88,13 +89,7 @@ class BaseRecommender(SequenceInput, BaseEstimator):
         table = dataset.table
         encoded = SequenceDataset(
             dataset.histories.recode(items),
-            type(table)(
-                table.sequences.recode(items),
-                table.source,
-                table.origin,
-                table.support,
-                table.memory,
-            ),
+            replace(table, sequences=table.sequences.recode(items)),
             dataset.weights,
         )
         self._fit(encoded, None if target is None else _encode_targets(target, items))

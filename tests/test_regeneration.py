@@ -192,7 +192,7 @@ def test_an_epoch_holds_every_pair_once_up_to_the_cap(data):
 
 def one_by_one(module, sources, gamma, seed):
     """Hybrid inference as it is told: no batch, no cache, the whole vocabulary masked."""
-    decoded = []
+    decoded, modes = [], []
     for source in sources:
         coins, _ = _draws(Sequences([source]).recode(np.arange(20)), 5, 6, seed)
         tokens, _ = source_tokens(np.array([source]), module.eos)
@@ -218,16 +218,20 @@ def one_by_one(module, sources, gamma, seed):
                     break
                 pattern.append(int(scores.argmax()))
             decoded.append(pattern)
-    return decoded
+            modes.extend(coins[0, k, : len(pattern)] < gamma)
+    return decoded, modes
 
 
 @pytest.mark.parametrize("gamma", [0, 0.5, 1])
 def test_decoding_equals_a_plain_loop(gamma):
     module, sources = network(), rows_with_repeats()
-    patterns, row, memory = decode(module, sources, generative_probability=gamma, seed=3)
+    patterns, row, memory, generative = decode(
+        module, sources, generative_probability=gamma, seed=3
+    )
     with torch.no_grad():
-        expected = one_by_one(module, sources, gamma, seed=3)
+        expected, modes = one_by_one(module, sources, gamma, seed=3)
     assert list(patterns) == expected
+    assert generative.tolist() == modes
     assert row.tolist() == np.repeat(np.arange(12), 5).tolist()
     assert memory.tolist() == [0, 1, 2, 3, 4] * 12
     assert max(map(len, expected)) > 2  # or this test would see little
@@ -237,9 +241,9 @@ def test_decoding_equals_a_plain_loop(gamma):
 def test_rows_are_decoded_alike_alone_and_together(temperature, monkeypatch):
     module, sources = network(), rows_with_repeats()
     arguments = {"generative_probability": 0.5, "temperature": temperature, "seed": 1}
-    together, _, _ = decode(module, sources, **arguments)
+    together, *_ = decode(module, sources, **arguments)
     for i in range(12):
-        alone, _, _ = decode(module, sources[i : i + 1], **arguments)
+        alone, *_ = decode(module, sources[i : i + 1], **arguments)
         assert list(alone) == list(together[5 * i : 5 * i + 5])
     monkeypatch.setattr("sklearn_dr4sr.regeneration.decoding.CHUNK_TOKENS", 200)
     assert decode(module, sources, **arguments)[0] == together
@@ -275,6 +279,21 @@ def test_restrictive_patterns_are_of_the_source_and_never_repeat(data, fitted):
     for pattern, row in zip(regenerated.sequences, regenerated.source, strict=True):
         assert set(pattern) <= set(data.histories[int(row)])
         assert len(set(pattern)) == len(pattern) >= 2
+
+
+def test_items_from_the_catalogue_are_noted(data, fitted):
+    made = copy.copy(fitted).set_params(generative_probability=0.5).transform(data)
+    table, rows = made.table, made.patterns.rows
+    regenerated = (made.origin == "regenerated")[rows]
+    assert not table.generative[~regenerated].any()
+    assert 0 < table.generative[regenerated].mean() < 1
+    for item, row, generative in zip(
+        made.patterns.items[made.patterns.codes], made.source[rows], table.generative, strict=True
+    ):
+        assert generative or item in made.histories[int(row)]
+    half = made[::2]  # flags follow their rows
+    expected = [table.generative[made.source[rows] == row] for row in range(0, len(made), 2)]
+    np.testing.assert_array_equal(half.table.generative, np.concatenate(expected))
 
 
 def test_regenerated_data_set_is_original_mined_and_regenerated_once(data, fitted):
@@ -485,7 +504,7 @@ def test_a_toy_set_is_learned_by_heart():
     data = SequenceDataset(rows, patterns, source=np.repeat(np.arange(6), 2), origin="mined")
     model = small(diversity_factor=2, generative_probability=0, dropout=0, lr=1e-2, max_epochs=60)
     model.set_params(hidden_item_probability=0, n_layers=1).fit(data)
-    decoded, row, _ = decode(model.net_.module_, data.histories, generative_probability=0)
+    decoded, row, *_ = decode(model.net_.module_, data.histories, generative_probability=0)
     own = [
         pattern in (patterns[2 * r], patterns[2 * r + 1])
         for pattern, r in zip(decoded, row, strict=True)
@@ -515,7 +534,7 @@ def test_no_memory_takes_over_and_none_dies(trained):
     assert model.memory_usage_.max() < 0.6
     assert model.memory_usage_.min() > 0.02
     assert model.report_["memory_usage_entropy"] > 1.2  # of log 5 = 1.61
-    decoded, row, _ = decode(model.net_.module_, data.histories, generative_probability=0)
+    decoded, row, *_ = decode(model.net_.module_, data.histories, generative_probability=0)
     distinct = {(r, *pattern) for pattern, r in zip(decoded, row, strict=True)}
     assert len(distinct) / len(data) > 3.5  # of 5
     own = {(r, *pattern) for pattern, r in zip(data.patterns, data.source, strict=True)}
@@ -537,7 +556,7 @@ def test_generative_mode_makes_plausible_patterns_of_items_outside_the_source(tr
         shuffled = np.random.default_rng(0).permutation(target)
         return markov[source, target].mean(), markov[source, shuffled].mean()
 
-    decoded, row, _ = decode(model.net_.module_, histories, generative_probability=1)
+    decoded, row, *_ = decode(model.net_.module_, histories, generative_probability=1)
     outside = [
         set(pattern).isdisjoint(histories[int(r)]) for pattern, r in zip(decoded, row, strict=True)
     ]

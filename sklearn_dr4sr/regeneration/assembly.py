@@ -64,7 +64,7 @@ def regenerate(
     original = PatternTable.of(histories, np.arange(len(histories)))[histories.lengths > 0]
     regenerated = PatternTable.of(Sequences.from_codes([], [0], items), [])
     if "regenerated" in include:
-        patterns, row, memory = isolated(
+        patterns, row, memory, generative = isolated(
             lambda: decode(
                 module,
                 histories.recode(items),
@@ -75,7 +75,9 @@ def regenerate(
             seed=seed,
             device=module.embedding.weight.device,
         )
-        regenerated = PatternTable.of(patterns, row, "regenerated", memory=memory)
+        regenerated = PatternTable.of(
+            patterns, row, "regenerated", memory=memory, generative=generative
+        )
 
     # one numbering for all three, so that equal patterns are equal whoever made them
     parts = [original, mined, regenerated]

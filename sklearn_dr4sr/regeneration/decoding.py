@@ -23,7 +23,7 @@ def decode(
     generative_probability: float,
     temperature: float = 0.0,
     seed: int = 0,
-) -> tuple[Sequences, np.ndarray, np.ndarray]:
+) -> tuple[Sequences, np.ndarray, np.ndarray, np.ndarray]:
     """Decode every memory of every source.
 
     Parameters
@@ -44,11 +44,14 @@ def decode(
     patterns : Sequences of n_rows * K rows
         All that was decoded, empty ones and repeats included; row by row, memory by memory.
     row, memory : ndarray of int64, shape (n_rows * K,)
+    generative : ndarray of bool, shape (n_pattern_items,)
+        Whether an item was chosen in generative mode, in the order of ``patterns.codes``.
     """
     module.eval()
     sources = histories.last(module.max_length)
     n_rows, n_memories, n_steps = len(sources), module.n_memories, module.max_pattern_length
     decoded = np.full((n_rows, n_memories, n_steps), -1, dtype=np.int32)
+    generative = np.zeros(decoded.shape, dtype=bool)
     order = np.argsort(-sources.lengths, kind="stable")  # longest first
     order = order[sources.lengths[order] > 0]
     start = 0
@@ -58,9 +61,8 @@ def decode(
         rows = order[start:stop]
         part = sources[rows]
         coins, draws = _draws(part, n_memories, n_steps, seed)
-        decoded[rows] = _decode_chunk(
-            module, part, coins < generative_probability, draws, temperature
-        )
+        generative[rows] = coins < generative_probability
+        decoded[rows] = _decode_chunk(module, part, generative[rows], draws, temperature)
         start = stop
     flat = decoded.reshape(n_rows * n_memories, n_steps)
     lengths = (flat >= 0).sum(axis=1)
@@ -68,7 +70,8 @@ def decode(
         flat[flat >= 0], np.concatenate([[0], np.cumsum(lengths)]), histories.items
     )
     row = np.repeat(np.arange(n_rows), n_memories)
-    return patterns, row, np.tile(np.arange(n_memories), n_rows)
+    memory = np.tile(np.arange(n_memories), n_rows)
+    return patterns, row, memory, generative.reshape(flat.shape)[flat >= 0]
 
 
 def _decode_chunk(
