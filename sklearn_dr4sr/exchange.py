@@ -1,0 +1,234 @@
+"""A data set as an artefact: frames, files that others read, and texts that people read."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ._tables import long_table
+from .parquet import read_parquet, write_parquet
+from .patterns import ORIGINS
+from .sequences import Sequences
+
+__all__ = ["Exchange"]
+
+
+class Exchange:
+    """What a SequenceDataset is written to, read from and shown as.
+
+    All but the picture for notebooks make the patterns where they are not made yet.
+    """
+
+    def to_frame(self) -> Any:
+        """Give the patterns as a data frame, a line a pattern.
+
+        Returns
+        -------
+        DataFrame
+            Columns "source" (row of the history), "origin", "items" (list of ids), "support" (0
+            where it was not counted), "memory" (of the regenerator; -1 for others), "generative"
+            (list of bool: whether an item was chosen from the whole catalogue) and, if there are
+            any, "weights" (list of float). A dict of arrays where pandas is not installed.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr import SequenceDataset
+        >>> data = SequenceDataset([["tea", "pot"], ["pot"]], [["tea"], ["pot"]])
+        >>> data.to_frame()[["source", "origin", "items"]]
+           source    origin  items
+        0       0  original  [tea]
+        1       1  original  [pot]
+        """
+        table = self.table
+        columns = {
+            "source": table.source,
+            "origin": self.origin,
+            "items": _lists(table.sequences),
+            "support": table.support,
+            "memory": table.memory,
+            "generative": _lists(table.sequences, table.is_generative),
+        }
+        if self.weights is not None:
+            columns["weights"] = _lists(table.sequences, self.weights)
+        return long_table(columns)
+
+    def to_text(self, path: str | PathLike) -> None:
+        """Write the patterns in the paper's format: a line is a row's number and a pattern.
+
+        Parameters
+        ----------
+        path : str or path
+            File to write; a pattern of the row ``r`` is a line ``r item item ...``.
+            :func:`~sklearn_dr4sr.datasets.load_sequences` reads the patterns back (digits alone as
+            integers). Empty patterns are left out.
+
+        Raises
+        ------
+        ValueError
+            If an id is empty or holds white space, which separates the fields.
+        """
+        patterns = self.patterns
+        names = _names(patterns, lambda name: name.split() == [name], "text", "white space")
+        with open(path, "w", encoding="utf-8", newline="\n") as file:
+            for row, pattern in zip(self.source.tolist(), _split(patterns, names), strict=True):
+                if pattern:
+                    file.write(" ".join([str(row), *pattern]) + "\n")
+
+    def to_recbole(self, folder: str | PathLike) -> None:
+        """Write the patterns as a RecBole data set: ``folder/<name of the folder>.inter``.
+
+        Parameters
+        ----------
+        folder : str or path
+            Made where it is absent. A line is an item of a pattern, with the fields
+            ``session_id`` (number of the pattern), ``item_id``, ``timestamp`` (place in the
+            pattern), ``user_id`` (row), ``origin`` and, if there are any, ``weight``.
+
+        Raises
+        ------
+        ValueError
+            If an id is empty or holds a tab, a line break or a quotation mark.
+
+        Notes
+        -----
+        Each pattern is a sequence of its own: tell RecBole ``USER_ID_FIELD: session_id``.
+        """
+        patterns, place = self.patterns, np.arange(len(self.patterns.codes))
+        names = _names(
+            patterns,
+            lambda name: name.splitlines() == [name] and not set(name) & set('\t"'),
+            "RecBole's files",
+            "a tab, a line break or a quotation mark",
+        )
+        fields = {
+            "session_id:token": patterns.rows,
+            "item_id:token": names,
+            "timestamp:float": place - patterns.offsets[:-1][patterns.rows],
+            "user_id:token": self.source[patterns.rows],
+            "origin:token": self.origin[patterns.rows],
+        }
+        if self.weights is not None:
+            fields["weight:float"] = self.weights
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{folder.resolve().name}.inter"
+        with open(path, "w", encoding="utf-8", newline="\n") as file:
+            file.write("\t".join(fields) + "\n")
+            for line in zip(*(column.tolist() for column in fields.values()), strict=True):
+                file.write("\t".join(map(str, line)) + "\n")
+
+    def to_parquet(self, path: str | PathLike) -> None:
+        """Write everything to a Parquet file: a line is a row, as everywhere; needs pyarrow.
+
+        Parameters
+        ----------
+        path : str or path
+            File to write. Columns: "history", a list of ids, and "patterns", a list of structs of
+            "items", "origin", "support", "memory" and, if known, "generative" and "weights"
+            (lists as long as "items"). :meth:`from_parquet` reads it back.
+        """
+        write_parquet(self.histories, self.table, self.weights, path)
+
+    @classmethod
+    def from_parquet(cls, path: str | PathLike) -> Any:
+        """Read what :meth:`to_parquet` wrote.
+
+        Parameters
+        ----------
+        path : str or path
+
+        Returns
+        -------
+        SequenceDataset
+
+        Raises
+        ------
+        ValueError
+            If the file is of another form: the message names the column.
+        """
+        return cls(*read_parquet(path))
+
+    def explain(self, row: int) -> str:
+        """Tell a user's history, and beside it the patterns that stand for it.
+
+        Parameters
+        ----------
+        row : int
+
+        Returns
+        -------
+        str
+            A line for the history and one for each pattern with its origin, support and memory;
+            ``*`` marks an item that the regenerator chose from the whole catalogue, and a number
+            in brackets is an item's weight.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr import PatternMiner
+        >>> data = PatternMiner(min_support=2).fit_transform([[1, 2, 3], [1, 3], [2, 1]])
+        >>> print(data.explain(0))
+        row 0                  1 2 3
+          mined (support 2)    1 3
+        """
+        history = self.histories[row]
+        part = self[[row]]
+        table, weights = part.table, part.weights
+        names = [str(item) for item in table.sequences.items[table.sequences.codes].tolist()]
+        for at in np.flatnonzero(table.is_generative):
+            names[at] = "*" + names[at]
+        if weights is not None:
+            names = [f"{name}({w:.2f})" for name, w in zip(names, weights.tolist(), strict=True)]
+        lines = [(f"row {row}", map(str, history))]
+        for origin, support, memory, items in zip(
+            part.origin, table.support, table.memory, _split(table.sequences, names), strict=True
+        ):
+            known = [f"support {support}"] if support else []
+            known += [f"memory {memory}"] if memory >= 0 else []
+            lines.append((f"  {origin}" + (f" ({', '.join(known)})" if known else ""), items))
+        width = max(len(label) for label, _ in lines) + 4
+        return "\n".join(f"{label:<{width}}{' '.join(items)}".rstrip() for label, items in lines)
+
+    def _repr_html_(self) -> str:
+        """A summary for notebooks; patterns that are not made yet stay so."""  # noqa: D401
+        histories = self.histories
+        lines = [("histories", len(histories), histories.lengths, "")]
+        if self._table is not None:
+            lengths = self.patterns.lengths
+            for number, origin in enumerate(ORIGINS):
+                mask = self._table.origin == number
+                if mask.any():
+                    support = self._table.support[mask]
+                    mean = f"{support[support > 0].mean():.1f}" if support.any() else ""
+                    lines.append((f"{origin} patterns", int(mask.sum()), lengths[mask], mean))
+        body = "".join(
+            f"<tr><th>{name}</th><td>{count}</td><td>{length.mean():.1f}</td><td>{mean}</td></tr>"
+            for name, count, length, mean in lines
+        )
+        head = "".join(f"<th>{name}</th>" for name in ("", "number", "mean length", "mean support"))
+        return f"<table><caption>{self!r}</caption><tr>{head}</tr>{body}</table>"
+
+
+def _split(sequences: Sequences, values: Any) -> list:
+    """Cut one value an item into a list a row."""
+    values = values.tolist() if isinstance(values, np.ndarray) else list(values)
+    return [values[a:b] for a, b in pairwise(sequences.offsets.tolist())]
+
+
+def _lists(sequences: Sequences, values: np.ndarray | None = None) -> np.ndarray:
+    """Object array of lists, one a row: of ids, or of one value an item."""
+    values = sequences.items[sequences.codes] if values is None else values
+    return np.fromiter(_split(sequences, values), dtype=object, count=len(sequences))
+
+
+def _names(sequences: Sequences, fits: Any, where: str, what: str) -> np.ndarray:
+    """Every interaction's id as text, for a format that not every text suits."""
+    items = sequences.compact().items.tolist()
+    bad = next((item for item in items if not fits(str(item))), None)
+    if bad is not None:
+        raise ValueError(f"{where} cannot hold an id that is empty or holds {what}, got {bad!r}")
+    names = np.array([str(item) for item in sequences.items.tolist()], dtype=object)
+    return names[sequences.codes]

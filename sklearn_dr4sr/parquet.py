@@ -1,0 +1,123 @@
+"""Data sets as Parquet files: a line is a row, with its history and its patterns."""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from .patterns import ORIGINS, PatternTable
+from .sequences import Sequences
+
+__all__ = ["read_parquet", "write_parquet"]
+
+
+def write_parquet(
+    histories: Sequences, table: PatternTable, weights: np.ndarray | None, path: str | PathLike
+) -> None:
+    """Write the parts of a data set; columns as in ``SequenceDataset.to_parquet``."""
+    pa, pq = _pyarrow()
+    fields = {
+        "items": _list_array(pa, table.sequences),
+        "origin": pa.array(np.array(ORIGINS, dtype=object)[table.origin], pa.string()),
+        "support": pa.array(table.support),
+        "memory": pa.array(table.memory),
+    }
+    for name, values in (("generative", table.generative), ("weights", weights)):
+        if values is not None:
+            offsets = pa.array(table.sequences.offsets)
+            fields[name] = pa.LargeListArray.from_arrays(offsets, pa.array(values))
+    structs = pa.StructArray.from_arrays(list(fields.values()), names=list(fields))
+    bounds = np.searchsorted(table.source, np.arange(len(histories) + 1))
+    patterns = pa.LargeListArray.from_arrays(pa.array(bounds), structs)
+    pq.write_table(pa.table({"history": _list_array(pa, histories), "patterns": patterns}), path)
+
+
+def read_parquet(path: str | PathLike) -> tuple[Sequences, PatternTable, np.ndarray | None]:
+    """Read histories, patterns and weights, or raise ValueError with the column that is wrong."""
+    pa, pq = _pyarrow()
+    try:
+        read = pq.ParquetFile(path).read()
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path}: not a Parquet file ({error})") from None
+    columns = {name: read[name].combine_chunks() for name in read.column_names}
+    histories = _sequences(pa, path, "history", columns.get("history"))
+    lists = _checked(pa, path, "patterns", columns.get("patterns"))
+    structs = lists.flatten()
+    if not pa.types.is_struct(structs.type):
+        raise ValueError(f"{path}: patterns must hold structs, got {structs.type}")
+    fields = {structs.type[i].name: part for i, part in enumerate(structs.flatten())}
+    sequences = _sequences(pa, path, "items", fields.get("items"))
+    origin = _column(pa, path, fields, "origin", object)
+    unknown = set(origin.tolist()) - set(ORIGINS)
+    if unknown:
+        raise ValueError(f"{path}: origin must be one of {ORIGINS}, got {min(unknown)!r}")
+    flat = {}
+    for name, dtype in (("generative", bool), ("weights", np.float32)):
+        if name in fields:
+            values = _checked(pa, path, name, fields[name])
+            if not np.array_equal(values.value_lengths(), sequences.lengths):
+                raise ValueError(f"{path}: {name} must be as long as items")
+            flat[name] = _column(pa, path, {name: values.flatten()}, name, dtype)
+    table = PatternTable.of(
+        sequences,
+        np.repeat(np.arange(len(lists)), lists.value_lengths()),
+        np.array([ORIGINS.index(name) for name in origin.tolist()], dtype=np.int8),
+        _column(pa, path, fields, "support", np.int64),
+        _column(pa, path, fields, "memory", np.int8),
+        flat.get("generative"),
+    )
+    return histories, table, flat.get("weights")
+
+
+def _pyarrow() -> tuple:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise ImportError("Parquet files need pyarrow: pip install sklearn_dr4sr[frames]") from None
+    return pyarrow, pyarrow.parquet
+
+
+def _list_array(pa: Any, sequences: Sequences) -> Any:
+    text = sequences.items.dtype == object
+    values = pa.array(sequences.items[sequences.codes], pa.string() if text else pa.int64())
+    return pa.LargeListArray.from_arrays(pa.array(sequences.offsets), values)
+
+
+def _checked(pa: Any, path: Any, name: str, column: Any) -> Any:
+    """Raise ValueError unless a column is there, holds lists and no nulls."""
+    if column is None:
+        raise ValueError(f"{path}: the column {name} is missing")
+    if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
+        raise ValueError(f"{path}: {name} must hold lists, got {column.type}")
+    if column.null_count:
+        raise ValueError(f"{path}: {name} holds {column.null_count} nulls")
+    return column
+
+
+def _column(pa: Any, path: Any, fields: dict, name: str, dtype: Any) -> np.ndarray:
+    """Values of a flat column, of the given type and without nulls."""
+    if name not in fields:
+        raise ValueError(f"{path}: the column {name} is missing")
+    values = fields[name]
+    wanted = pa.string() if dtype is object else pa.from_numpy_dtype(dtype)
+    if values.null_count or values.type not in (wanted, pa.large_string()):
+        raise ValueError(f"{path}: {name} must hold {wanted} without nulls, got {values.type}")
+    return values.to_numpy(zero_copy_only=False)
+
+
+def _sequences(pa: Any, path: Any, name: str, column: Any) -> Sequences:
+    """Sequences of a column of lists of ids."""
+    lists = _checked(pa, path, name, column)
+    values = lists.flatten()
+    text = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
+    if values.null_count or not (text or pa.types.is_int64(values.type)):
+        raise ValueError(f"{path}: {name} must hold int64 or string ids, got {values.type}")
+    ids = values.to_numpy(zero_copy_only=False)
+    if not text and len(ids) and ids.min() < 0:
+        raise ValueError(f"{path}: {name} must hold ids that are not negative, got {ids.min()}")
+    items, codes = np.unique(ids, return_inverse=True)
+    offsets = np.concatenate([[0], np.cumsum(lists.value_lengths().to_numpy())])
+    return Sequences.from_codes(codes.ravel(), offsets, items)

@@ -1,0 +1,108 @@
+"""Patterns, each with the row that it stands for and where it comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .sequences import Sequences, ranges
+
+__all__ = ["ORIGINS", "PatternTable"]
+
+#: Where a pattern comes from; ``PatternTable.origin`` holds positions in this tuple.
+ORIGINS = ("original", "mined", "regenerated", "augmented")
+
+
+@dataclass(frozen=True)
+class PatternTable:
+    """Patterns with the row that each stands for, and what is known of each.
+
+    Attributes
+    ----------
+    sequences : Sequences
+        The patterns.
+    source : ndarray of int64, shape (n_patterns,)
+        Row of the data set that the pattern stands for, not decreasing.
+    origin : ndarray of int8, shape (n_patterns,)
+        Position in :data:`ORIGINS`.
+    support : ndarray of int64, shape (n_patterns,)
+        Number of training sequences that hold a mined pattern; 0 where it was not counted.
+    memory : ndarray of int8, shape (n_patterns,)
+        The regenerator's memory (0 .. K - 1) that a pattern was decoded from; -1 for others.
+    generative : ndarray of bool, shape (n_pattern_items,), or None
+        Whether the regenerator chose an item of a pattern from the whole catalogue, flat, in the
+        order of ``sequences.codes``; None where it never did.
+    """
+
+    sequences: Sequences
+    source: np.ndarray
+    origin: np.ndarray
+    support: np.ndarray
+    memory: np.ndarray
+    generative: np.ndarray | None = None
+
+    @classmethod
+    def of(
+        cls,
+        sequences: Sequences,
+        source: np.ndarray,
+        origin: str | np.ndarray = "original",
+        support: np.ndarray | None = None,
+        memory: np.ndarray | None = None,
+        generative: np.ndarray | None = None,
+    ) -> PatternTable:
+        """Fill in the columns that are not given."""
+        n = len(sequences)
+        if isinstance(origin, str):
+            origin = np.full(n, ORIGINS.index(origin))
+        return cls(
+            sequences,
+            np.asarray(source, dtype=np.int64),
+            np.asarray(origin, dtype=np.int8),
+            np.zeros(n, np.int64) if support is None else np.asarray(support, dtype=np.int64),
+            np.full(n, -1, np.int8) if memory is None else np.asarray(memory, dtype=np.int8),
+            generative,
+        )
+
+    @classmethod
+    def concatenate(cls, parts: list[PatternTable]) -> PatternTable:
+        """Merge tables row by row: all patterns of row 0, then of row 1, ..., parts in order."""
+        source = np.concatenate([p.source for p in parts])
+        order = np.argsort(source, kind="stable")
+        generative = None
+        if any(p.generative is not None for p in parts):
+            generative = np.concatenate([p.is_generative for p in parts])
+        return cls(
+            Sequences.concatenate([p.sequences for p in parts]),
+            source,
+            np.concatenate([p.origin for p in parts]),
+            np.concatenate([p.support for p in parts]),
+            np.concatenate([p.memory for p in parts]),
+            generative,
+        )[order]
+
+    @property
+    def is_generative(self) -> np.ndarray:
+        """``generative`` as an array, also where that is None."""
+        n_items = len(self.sequences.codes)
+        return np.zeros(n_items, dtype=bool) if self.generative is None else self.generative
+
+    def take_items(self, values: np.ndarray, key: np.ndarray) -> np.ndarray:
+        """Pick, of one value an item of each pattern, those of the patterns that ``key`` picks."""
+        picked = np.arange(len(self))[key]
+        return values[ranges(self.sequences.offsets[picked], self.sequences.lengths[picked])]
+
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+    def __getitem__(self, key: np.ndarray) -> PatternTable:
+        """Pick patterns by position or by mask."""
+        return PatternTable(
+            self.sequences[key],
+            self.source[key],
+            self.origin[key],
+            self.support[key],
+            self.memory[key],
+            None if self.generative is None else self.take_items(self.generative, key),
+        )

@@ -1,0 +1,220 @@
+"""Data sets as frames, files and texts: exact round trips, and files of another form named."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sklearn_dr4sr import SequenceDataset, Sequences
+from sklearn_dr4sr.dataset import PatternTable
+from sklearn_dr4sr.datasets import load_sequences
+
+WEIGHTS = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9], dtype=np.float32)
+NAMES = {1: "tea pot", 2: "thé", 3: "<b>", 4: "1", 5: "x\ty"}
+
+
+def made(text=False, weighted=True, noted=True):
+    """Three rows, the last without patterns; four patterns of three origins."""
+    rows, patterns = [[1, 2, 3], [2, 3], []], [[1, 2], [1, 3], [2, 3], [3, 4, 5]]
+    if text:
+        rows, patterns = (
+            [[NAMES[item] for item in row] for row in part] for part in (rows, patterns)
+        )
+    table = PatternTable.of(
+        Sequences(patterns),
+        [0, 0, 1, 1],
+        np.array([0, 1, 0, 2]),
+        [0, 7, 0, 0],
+        [-1, -1, -1, 3],
+        np.arange(9) > 7 if noted else None,
+    )
+    return SequenceDataset(rows, table, WEIGHTS if weighted else None)
+
+
+def assert_same(one, two):
+    assert one.histories == two.histories
+    assert one.patterns == two.patterns
+    for name in ("source", "origin", "support", "memory", "generative"):
+        a, b = getattr(one.table, name), getattr(two.table, name)
+        if a is None:
+            assert b is None
+        else:
+            np.testing.assert_array_equal(a, b)
+            assert a.dtype == b.dtype
+    for a, b in ((one.histories, two.histories), (one.patterns, two.patterns)):
+        assert a.compact().items.dtype == b.compact().items.dtype
+        assert a.compact().items.tolist() == b.compact().items.tolist()
+    if one.weights is None:
+        assert two.weights is None
+    else:
+        np.testing.assert_array_equal(one.weights, two.weights)
+        assert two.weights.dtype == np.float32
+
+
+def test_a_frame_has_a_line_a_pattern():
+    frame = made().to_frame()
+    expected = {
+        "source": [0, 0, 1, 1],
+        "origin": ["original", "mined", "original", "regenerated"],
+        "items": [[1, 2], [1, 3], [2, 3], [3, 4, 5]],
+        "support": [0, 7, 0, 0],
+        "memory": [-1, -1, -1, 3],
+        "generative": [[False] * 2] * 3 + [[False, False, True]],
+    }
+    weights = frame.pop("weights").tolist()
+    assert frame.to_dict("list") == expected
+    assert weights == [w.tolist() for w in np.split(WEIGHTS, [2, 4, 6])]
+    assert made(weighted=False, noted=False).to_frame()["generative"].explode().sum() == 0
+    assert "weights" not in made(weighted=False).to_frame()
+
+
+@pytest.mark.parametrize("text", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("noted", [False, True])
+def test_parquet_round_trip(tmp_path, text, weighted, noted):
+    pytest.importorskip("pyarrow")
+    data, path = made(text, weighted, noted), tmp_path / "data.parquet"
+    data.to_parquet(path)
+    again = SequenceDataset.from_parquet(path)
+    assert_same(data, again)
+    assert_same(data[[1]], again[[1]])
+    frame = pd.read_parquet(path)  # as others see it: a row is a user
+    assert [list(row) for row in frame["history"]] == list(data.histories)
+    assert [len(row) for row in frame["patterns"]] == [2, 2, 0]
+    assert list(frame["patterns"][1][1]["items"]) == data.patterns[3]
+
+
+ids = st.lists(st.integers(0, 2**63 - 1), max_size=3) | st.just([])
+words = st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=3)
+
+
+@settings(max_examples=30)
+@given(
+    st.one_of(*(st.lists(st.tuples(x, st.lists(x, max_size=2)), min_size=1) for x in (ids, words)))
+)
+def test_parquet_round_trip_of_anything(tmp_path_factory, rows):
+    pytest.importorskip("pyarrow")
+    histories, patterns = zip(*rows, strict=True)
+    source = np.repeat(np.arange(len(rows)), [len(p) for p in patterns])
+    flat = [p for of_row in patterns for p in of_row] or [[]]
+    source = source if sum(map(len, patterns)) else [0]
+    data = SequenceDataset(list(histories), flat, source=source)
+    path = tmp_path_factory.mktemp("any") / "data.parquet"
+    data.to_parquet(path)
+    again = SequenceDataset.from_parquet(path)
+    assert list(again.histories) == list(histories)
+    assert list(again.patterns) == flat
+    np.testing.assert_array_equal(again.source, source)
+
+
+def struct(**fields):
+    pa = pytest.importorskip("pyarrow")
+    good = {"items": [1], "origin": "mined", "support": 1, "memory": -1, "weights": [1.0]}
+    types = {"items": pa.list_(pa.int64()), "origin": pa.string(), "support": pa.int64()}
+    types |= {"memory": pa.int8(), "weights": pa.list_(pa.float32())}
+    value = {name: v for name, v in {**good, **fields}.items() if v != "drop"}
+    kind = pa.list_(pa.struct([(name, types.get(name, pa.int64())) for name in value]))
+    return pa.array([[value]], kind)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (lambda: {"history": [[1]]}, "the column patterns is missing"),
+        (lambda: {"patterns": [[1]]}, "the column history is missing"),
+        (lambda: {"history": [1], "patterns": struct()}, "history must hold lists, got int64"),
+        (lambda: {"history": [None, [1]], "patterns": [[]] * 2}, "history holds 1 nulls"),
+        (lambda: {"history": [[None, 1]], "patterns": struct()}, "history must hold int64 or"),
+        (lambda: {"history": [[1.5]], "patterns": struct()}, "int64 or string ids, got double"),
+        (lambda: {"history": [[-1]], "patterns": struct()}, "not negative, got -1"),
+        (lambda: {"history": [[1]], "patterns": [[1]]}, "patterns must hold structs, got int64"),
+        (lambda: {"history": [[1]], "patterns": struct(items="drop")}, "the column items is"),
+        (lambda: {"history": [[1]], "patterns": struct(memory="drop")}, "the column memory is"),
+        (lambda: {"history": [[1]], "patterns": struct(origin="x")}, "origin must be .* got 'x'"),
+        (lambda: {"history": [[1]], "patterns": struct(support=None)}, "support must hold int64"),
+        (lambda: {"history": [[1]], "patterns": struct(weights=[])}, "weights must be as long"),
+        (lambda: {"history": [[1]], "patterns": struct(weights=[-1.0])}, "not negative, got -1.0"),
+    ],
+)
+def test_a_parquet_file_of_another_form_is_named(tmp_path, columns, message):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table(columns()), tmp_path / "other.parquet")
+    with pytest.raises(ValueError, match=message):
+        SequenceDataset.from_parquet(tmp_path / "other.parquet")
+
+
+def test_what_is_no_parquet_file_is_named(tmp_path):
+    pytest.importorskip("pyarrow")
+    (tmp_path / "x").write_text("not it")
+    with pytest.raises(ValueError, match="x: not a Parquet file"):
+        SequenceDataset.from_parquet(tmp_path / "x")
+    with pytest.raises(FileNotFoundError):
+        SequenceDataset.from_parquet(tmp_path / "absent")
+
+
+def test_parquet_needs_pyarrow(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    with pytest.raises(ImportError, match=r"pip install sklearn_dr4sr\[frames\]"):
+        made().to_parquet(tmp_path / "x")
+
+
+def test_text_leaves_empty_patterns_out_and_refuses_white_space(tmp_path):
+    path = tmp_path / "patterns.txt"
+    SequenceDataset([[1, 2], [], [3]]).to_text(path)
+    assert path.read_text() == "0 1 2\n2 3\n"
+    assert list(load_sequences(path)) == [[1, 2], [3]]
+    for bad in ("tea pot", "", " tea", "a\tb"):
+        with pytest.raises(ValueError, match=r"text cannot hold an id .* white space"):
+            SequenceDataset([["tea", bad]]).to_text(tmp_path / "bad")
+        assert not (tmp_path / "bad").exists()
+
+
+def test_recbole_reads_a_line_an_item(tmp_path):
+    made().to_recbole(tmp_path / "shop")
+    lines = (tmp_path / "shop" / "shop.inter").read_text().splitlines()
+    assert lines[0].split("\t") == [
+        "session_id:token", "item_id:token", "timestamp:float", "user_id:token", "origin:token",
+        "weight:float",
+    ]  # fmt: skip
+    frame = pd.read_csv(tmp_path / "shop" / "shop.inter", sep="\t")
+    frame.columns = [name.split(":")[0] for name in frame.columns]
+    of_session = frame.sort_values("timestamp").groupby("session_id")
+    assert of_session["item_id"].agg(list).tolist() == list(made().patterns)
+    assert of_session["user_id"].first().tolist() == [0, 0, 1, 1]
+    assert of_session["origin"].first().tolist() == made().origin.tolist()
+    np.testing.assert_array_equal(frame["weight"].astype(np.float32), WEIGHTS)
+    for bad in ("a\tb", "", "a\nb", 'say "tea"'):
+        with pytest.raises(ValueError, match="RecBole's files cannot hold"):
+            SequenceDataset([["tea", bad]]).to_recbole(tmp_path / "bad")
+    SequenceDataset([["green tea"]]).to_recbole(tmp_path / "bare")
+    assert (tmp_path / "bare" / "bare.inter").read_text().splitlines()[1:] == [
+        "0\tgreen tea\t0\t0\toriginal"
+    ]
+
+
+def test_explain_tells_history_patterns_and_provenance():
+    assert made(weighted=False).explain(1).splitlines() == [
+        "row 1                       2 3",
+        "  original                  2 3",
+        "  regenerated (memory 3)    3 4 *5",
+    ]
+    assert made().explain(0).splitlines() == [
+        "row 0                  1 2 3",
+        "  original             1(0.10) 2(0.20)",
+        "  mined (support 7)    1(0.30) 3(0.40)",
+    ]
+    assert made().explain(2) == "row 2"
+    with pytest.raises(IndexError, match="row 3 is out of range for 3 rows"):
+        made().explain(3)
+
+
+def test_the_summary_for_notebooks_makes_no_patterns():
+    data = SequenceDataset([[1, 2], [3]], lambda: made().table)
+    assert "patterns not yet made" in data._repr_html_()
+    assert data._table is None
+    html = made()._repr_html_()
+    cells = [part.split("</td>")[0] for part in html.split("<td>")[1:]]
+    assert cells == ["3", "1.7", "", "2", "2.0", "", "1", "2.0", "7.0", "1", "3.0", ""]
