@@ -443,7 +443,6 @@ class MELT(SequentialRecommender):
         self.item_threshold_ = branches.item_threshold
         self.head_items_ = items[branches.head_items]
         base.net_.module_ = self.net_.module_.encoder
-        base.item_embeddings_ = self.item_embeddings_
         base.popularity_ = self.popularity_
         self.recommender_ = base
 

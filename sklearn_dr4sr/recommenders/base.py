@@ -17,12 +17,13 @@ from ..sequences import Sequences
 from .batching import LengthGroupedBatches, TrainingPatterns
 from .embeddings import EmbeddingSpace
 from .losses import LOSSES
+from .persistence import Storable
 from .training import SequenceNet, TimeLeft, ValidationNDCG, encode_histories
 
 __all__ = ["SequentialRecommender"]
 
 
-class SequentialRecommender(EmbeddingSpace, BaseRecommender):
+class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
     """Next-item recommender around a torch module; the base of all neural ones here.
 
     Parameters
@@ -270,7 +271,6 @@ class SequentialRecommender(EmbeddingSpace, BaseRecommender):
         self.n_steps_ = sum(len(epoch["batches"]) for epoch in net.history)
         ndcg = [epoch["valid_ndcg"] for epoch in self.history_ if "valid_ndcg" in epoch]
         self.best_epoch_ = int(np.argmax(ndcg)) + 1 if ndcg else len(self.history_)
-        self.item_embeddings_ = net.item_matrix().detach().cpu().numpy().copy()
         net.trim_for_prediction()
         net.module_.eval()
         self.net_ = net

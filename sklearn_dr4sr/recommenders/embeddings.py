@@ -18,6 +18,16 @@ __all__ = ["EmbeddingSpace"]
 class EmbeddingSpace:
     """Queries and neighbours in the space of ``item_embeddings_``, for recommenders with a net."""
 
+    @property
+    def item_embeddings_(self) -> np.ndarray:
+        """Vectors of the catalogue, float32, (n_items, dim), rows in the order of ``items_``.
+
+        Read-only: on a CPU a view of the net's own weights, so that they are stored once.
+        """
+        vectors = self.net_.item_matrix().detach().cpu().numpy()
+        vectors.flags.writeable = False
+        return vectors
+
     def query_embeddings(self, X: Any) -> np.ndarray:
         """Vector of each history, to look items up by in an index of one's own.
 
@@ -74,7 +84,7 @@ class EmbeddingSpace:
             at = int(np.argmax(codes < 0))
             raise ValueError(f"items, position {at}: {list(items)[at]!r} was not seen in fit")
         k = min(int(k), len(self.items_) - 1)
-        vectors = torch.from_numpy(self.item_embeddings_)
+        vectors = self.net_.item_matrix().detach().cpu()
         unit = torch.nn.functional.normalize(vectors, dim=1)
         similar = np.empty((len(codes), k), dtype=np.int64)
         scores = np.empty((len(codes), k), dtype=np.float32)

@@ -189,6 +189,7 @@ device, random_state, verbose :
 
     _module = GNNModule
     _integers = ("graph_layers",)
+    _extras = ("indptr", "indices", "data")
     _choices = {"graph": ("original", "regenerated"), "normalization": ("rw", "sym")}
 
     def __init__(
@@ -252,3 +253,15 @@ device, random_state, verbose :
         sequences = dataset.histories if self.graph == "original" else dataset.patterns
         adjacency = item_graph(sequences.last(self.max_length + 1), self.normalization)
         return {**super()._module_parameters(dataset), "adjacency": adjacency}
+
+    def _extra_arrays(self) -> dict[str, np.ndarray]:
+        return {name: getattr(self.net_.module_.adjacency, name) for name in self._extras}
+
+    def _module_extras(self, arrays: dict[str, np.ndarray], n_items: int) -> dict[str, Any]:
+        parts = arrays["data"], arrays["indices"], arrays["indptr"]
+        types = [np.float32, np.int32, np.int32]
+        if [part.dtype for part in parts] != types or not np.isfinite(parts[0]).all():
+            raise ValueError("the graph must hold finite float32 values at int32 places")
+        adjacency = sparse.csr_matrix(parts, (n_items, n_items))
+        adjacency.check_format(full_check=True)
+        return {"adjacency": adjacency}

@@ -1,0 +1,280 @@
+"""Fitted recommenders as JSON and safetensors: files that hold numbers and names, and run nothing.
+
+What is read is not trusted: a name stands for a class only by way of a fixed table, and every shape
+is known from the parameters before anything of its size is made.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted
+
+from .._torch import isolated, resolve_device
+from ..dataset import SequenceDataset
+from ..sequences import Sequences
+
+__all__ = ["Storable"]
+
+#: Classes that can be stored; nothing else is ever looked up.
+CLASSES = ("SASRec", "GRU4Rec", "FMLP", "GNN", "CL4SRec", "BSARec")
+KEYS = {"format", "class", "parameters", "items", "fitted"}
+FITTED = ("history_", "n_steps_", "best_epoch_")
+
+
+class Storable:
+    """``save`` and ``load`` of neural recommenders."""
+
+    #: Names of arrays that the module needs beside its weights.
+    _extras: tuple[str, ...] = ()
+
+    def _extra_arrays(self) -> dict[str, np.ndarray]:
+        """Give the arrays named in ``_extras``."""
+        return {}
+
+    def _module_extras(self, arrays: dict[str, np.ndarray], n_items: int) -> dict[str, Any]:
+        """Make arguments of the module of them, or raise ValueError."""
+        return {}
+
+    def save(self, folder: str | PathLike) -> None:
+        """Write the fitted recommender to ``model.json`` and ``weights.safetensors``.
+
+        Parameters
+        ----------
+        folder : str or path
+            Made where it is absent. :meth:`load` reads it.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        TypeError
+            If the recommender is none of the package's own models, which alone can be loaded.
+        ImportError
+            Without safetensors.
+
+        Notes
+        -----
+        ``callbacks``, and a ``random_state`` that is no number, serve training alone and are stored
+        as None.
+        """
+        check_is_fitted(self, "items_")
+        if type(self) is not _classes().get(type(self).__name__):
+            raise TypeError(f"save: expected one of {', '.join(CLASSES)}, got {type(self)!r}")
+        parameters = {**self.get_params(deep=False), "callbacks": None}
+        if not isinstance(self.random_state, (int, np.integer)):
+            parameters["random_state"] = None
+        stored = {
+            "format": 1,
+            "class": type(self).__name__,
+            "parameters": parameters,
+            "items": self.items_.tolist(),
+            "fitted": {name: getattr(self, name) for name in FITTED},
+        }
+        text = json.dumps(stored, default=lambda v: v.item(), allow_nan=False)
+        weights = self.net_.module_.state_dict()
+        arrays = {f"module.{name}": v.cpu().numpy() for name, v in weights.items()}
+        arrays |= {f"extra.{name}": v for name, v in self._extra_arrays().items()}
+        arrays["popularity"] = self.popularity_
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        _safetensors().numpy.save_file(
+            {name: np.ascontiguousarray(v) for name, v in arrays.items()},
+            folder / "weights.safetensors",
+        )
+        (folder / "model.json").write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: str | PathLike, *, device: str = "auto") -> Any:
+        """Read a recommender that :meth:`save` wrote, without running anything from the files.
+
+        Parameters
+        ----------
+        folder : str or path
+        device : str, default="auto"
+            Where the model is to be, whatever device it was saved on.
+
+        Returns
+        -------
+        recommender
+            Fitted; of the class that was saved, which must be this one or a subclass.
+
+        Raises
+        ------
+        ValueError
+            If the files hold anything but what ``save`` writes.
+        OSError
+            If they cannot be read.
+        ImportError
+            Without safetensors.
+        """
+        stored = _read_json(_inside(folder, "model.json"))
+        model = _estimator(stored, cls).set_params(device=device)
+        model._check_parameters()
+        items = _items(stored["items"])
+        arrays = _read_arrays(_inside(folder, "weights.safetensors"), model, len(items))
+        resolved = resolve_device(device)
+        empty = SequenceDataset(Sequences.from_codes([], [0, 0], items))
+        extras = {name: arrays[f"extra.{name}"] for name in model._extras}
+        net = model._make_net(empty, None, resolved, 0)
+        net.set_params(
+            **{f"module__{k}": v for k, v in model._module_extras(extras, len(items)).items()}
+        )
+        isolated(net.initialize, seed=0, device=resolved)
+        net.module_.load_state_dict(
+            {
+                name.removeprefix("module."): torch.from_numpy(values)
+                for name, values in arrays.items()
+                if name.startswith("module.")
+            }
+        )
+        net.trim_for_prediction()
+        net.module_.eval()
+        net.interrupted = False
+        model.popularity_ = arrays["popularity"]
+        vars(model).update(stored["fitted"])
+        model.net_, model.items_ = net, items
+        return model
+
+
+def _classes() -> dict[str, type]:
+    from .. import recommenders  # which imports this module
+
+    return {name: getattr(recommenders, name) for name in CLASSES}
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors.numpy
+    except ImportError:
+        raise ImportError(
+            "save and load need safetensors: pip install sklearn_dr4sr[safe]"
+        ) from None
+    return safetensors
+
+
+def _inside(folder: str | PathLike, name: str) -> Path:
+    """Path of a file of the folder; one that a link takes elsewhere is refused."""
+    path = Path(folder) / name
+    if path.resolve().parent != Path(folder).resolve():
+        raise ValueError(f"{path} leads out of the folder, to {path.resolve()}")
+    return path
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    def refuse(name: str) -> None:
+        raise ValueError(f"numbers must be finite, got {name}")
+
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON as save writes it ({error})") from None
+    if not isinstance(stored, dict) or set(stored) != KEYS:
+        got = sorted(stored) if isinstance(stored, dict) else type(stored).__name__
+        raise ValueError(f"{path}: expected the keys {sorted(KEYS)}, got {got}")
+    if stored["format"] != 1:
+        raise ValueError(f"{path}: expected format 1, got {stored['format']!r}")
+    _check_fitted(stored["fitted"])
+    return stored
+
+
+def _check_fitted(fitted: Any) -> None:
+    counts = ("n_steps_", "best_epoch_")
+    if not isinstance(fitted, dict) or set(fitted) != set(FITTED):
+        raise ValueError(f"fitted: expected {FITTED}, got {fitted!r:.80}")
+    if not all(type(fitted[name]) is int and fitted[name] >= 0 for name in counts):
+        raise ValueError(f"fitted: expected counts for {counts}, got {fitted!r:.80}")
+    epochs = fitted["history_"]
+    names = {"epoch", "train_loss", "valid_ndcg", "dur"}
+    if not isinstance(epochs, list) or not all(
+        isinstance(epoch, dict)
+        and set(epoch) <= names
+        and all(type(value) in (int, float) for value in epoch.values())
+        for epoch in epochs
+    ):
+        raise ValueError(f"history_: expected a list of dicts of numbers, got {epochs!r:.80}")
+
+
+def _estimator(stored: dict[str, Any], cls: type) -> Any:
+    """Make the estimator, unfitted, of a class of the table and of parameters that it has."""
+    name, parameters = stored["class"], stored["parameters"]
+    if not isinstance(name, str) or name not in CLASSES:
+        raise ValueError(f"class: expected one of {CLASSES}, got {name!r:.80}")
+    kind = _classes()[name]
+    if not issubclass(kind, cls):
+        raise ValueError(f"class: expected {cls.__name__}, got {name!r}")
+    expected = set(kind._get_param_names())
+    if not isinstance(parameters, dict) or set(parameters) != expected:
+        given = set(parameters) if isinstance(parameters, dict) else {type(parameters).__name__}
+        raise ValueError(f"parameters that do not fit {name}: {sorted(given ^ expected)}")
+    for parameter, value in parameters.items():
+        if not (value is None or type(value) in (bool, int, float, str)):
+            raise ValueError(f"{parameter}: expected a number, a text or null, got {value!r:.80}")
+    if parameters["callbacks"] is not None:
+        raise ValueError(f"callbacks: expected null, got {parameters['callbacks']!r}")
+    return kind(**parameters)
+
+
+def _items(ids: Any) -> np.ndarray:
+    """Catalogue of a list of ids, all int or all str, increasing."""
+    if not isinstance(ids, list) or not ids:
+        raise ValueError(f"items: expected a list of ids, got {ids!r:.80}")
+    kinds = {type(item) for item in ids}
+    if kinds not in ({int}, {str}):
+        raise ValueError(f"items must be all int or all str, got {sorted(map(str, kinds))}")
+    if any(a >= b for a, b in pairwise(ids)):
+        raise ValueError("items must increase, each of them once")
+    if kinds == {int} and not 0 <= ids[0] <= ids[-1] < 2**63:
+        raise ValueError(f"items must be non-negative 64-bit integers, got {ids[0]} .. {ids[-1]}")
+    items = np.empty(len(ids), dtype=np.int64 if kinds == {int} else object)
+    items[:] = ids
+    return items
+
+
+def _read_arrays(path: Path, model: Any, n_items: int) -> dict[str, np.ndarray]:
+    """Read all arrays of a file, whose names, types and shapes must be those of the model."""
+    safetensors = _safetensors()
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            names = set(file.keys())
+            expected = _shapes(model, n_items, len(names))
+            if names != set(expected):
+                raise ValueError(f"arrays that do not fit: {sorted(names ^ set(expected))[:9]}")
+            for name, shape in expected.items():
+                entry = file.get_slice(name)
+                got = tuple(entry.get_shape())
+                if shape is not None and (got != shape or entry.get_dtype() != "F32"):
+                    raise ValueError(
+                        f"{name}: expected F32 of shape {shape}, got {entry.get_dtype()} of {got}"
+                    )
+            arrays = {name: file.get_tensor(name) for name in names}
+    except (ValueError, safetensors.SafetensorError) as error:
+        raise ValueError(f"{path}: {error}") from None
+    for name, values in arrays.items():
+        if not np.isfinite(values).all():
+            raise ValueError(f"{path}: {name} holds NaN or infinity")
+    return arrays
+
+
+def _shapes(model: Any, n_items: int, n_arrays: int) -> dict[str, tuple[int, ...] | None]:
+    """Shape of each array that the model has; None where any may be."""
+    if model.n_layers > n_arrays:  # a layer has an array at least
+        raise ValueError(f"n_layers={model.n_layers}, and the file holds {n_arrays} arrays")
+    items = np.arange(n_items)
+    parameters = model._module_parameters(SequenceDataset(Sequences.from_codes([], [0, 0], items)))
+    try:
+        with torch.device("meta"):  # shapes alone: no memory, whatever the parameters say
+            module = model._module(**parameters)
+    except (RuntimeError, TypeError, OverflowError) as error:
+        raise ValueError(f"parameters that make no {type(model).__name__}: {error}") from None
+    shapes = {f"module.{name}": tuple(v.shape) for name, v in module.state_dict().items()}
+    shapes |= {f"extra.{name}": None for name in model._extras}
+    return {**shapes, "popularity": (n_items,)}

@@ -1,0 +1,246 @@
+"""Stored models: the same scores, in few bytes; files with anything else in them are refused."""
+
+import json
+import struct
+import sys
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from sklearn.exceptions import NotFittedError
+
+from sklearn_dr4sr.baselines import MELT
+from sklearn_dr4sr.datasets import make_sequences
+from sklearn_dr4sr.recommenders import (
+    FMLP,
+    GNN,
+    BSARec,
+    CL4SRec,
+    GRU4Rec,
+    SASRec,
+    SequentialRecommender,
+)
+
+numpy_format = pytest.importorskip("safetensors.numpy")
+
+TINY = {"embedding_dim": 8, "hidden_dim": 8, "n_layers": 1, "max_length": 12, "loss": "ce"}
+TINY |= {"max_epochs": 1, "device": "cpu", "random_state": 0}
+ROWS = make_sequences(60, 30, random_state=0)
+
+
+def test_joblib_holds_little_beside_the_weights(tmp_path):
+    rows = [row.tolist() for row in np.arange(30_000).reshape(-1, 10)]
+    model = SASRec(max_epochs=1, steps_per_epoch=1, batch_size=8, device="cpu").fit(rows)
+    joblib.dump(model, tmp_path / "model.joblib")
+    weights = sum(v.nbytes for v in model.net_.module_.state_dict().values())
+    assert (tmp_path / "model.joblib").stat().st_size <= 1.05 * weights
+
+
+def test_item_embeddings_cannot_be_changed_by_mistake(tmp_path):
+    model = SASRec(**TINY).fit(ROWS)
+    with pytest.raises(ValueError, match="read-only"):
+        model.item_embeddings_[0] = 0
+    assert not hasattr(SASRec(), "item_embeddings_")
+
+
+@pytest.mark.parametrize("kind", [SASRec, GRU4Rec, FMLP, GNN, CL4SRec, BSARec])
+def test_a_loaded_model_is_the_saved_one(kind, tmp_path):
+    y = [int(row[0]) for row in ROWS]
+    model = kind(**TINY, n_negatives=np.int64(3)).fit(ROWS, y)
+    model.save(tmp_path / "new" / "folder")
+    state = torch.random.get_rng_state()
+    loaded = SequentialRecommender.load(tmp_path / "new" / "folder", device="cpu")
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert type(loaded) is kind
+    assert loaded.get_params() == model.get_params()
+    assert loaded.history_ == model.history_
+    assert (loaded.n_steps_, loaded.best_epoch_) == (model.n_steps_, model.best_epoch_)
+    rows = [*ROWS, []]
+    np.testing.assert_array_equal(loaded.decision_function(rows), model.decision_function(rows))
+    np.testing.assert_array_equal(loaded.predict(rows), model.predict(rows))
+    again = joblib.load(*joblib.dump(loaded, tmp_path / "x"))
+    np.testing.assert_array_equal(again.decision_function(rows), model.decision_function(rows))
+    assert loaded.fit(ROWS).n_steps_ == model.n_steps_  # it can learn anew
+
+
+def test_string_ids_and_what_serves_training_alone(tmp_path):
+    rows = [["thé", "\0", ""], ["\0", "thé", "a b"]]
+    parameters = {**TINY, "random_state": np.random.RandomState(0)}
+    model = SASRec(**parameters, callbacks=[]).fit(rows)
+    model.save(tmp_path)
+    loaded = SASRec.load(tmp_path)
+    assert (loaded.random_state, loaded.callbacks) == (None, None)
+    assert loaded.items_.tolist() == model.items_.tolist()
+    assert loaded.items_.dtype == object
+    np.testing.assert_allclose(loaded.decision_function(rows), model.decision_function(rows), 1e-4)
+
+
+def test_only_fitted_models_of_the_package_are_saved(tmp_path):
+    class Mine(SASRec):
+        pass
+
+    with pytest.raises(NotFittedError):
+        SASRec().save(tmp_path)
+    melt = MELT(SASRec(**TINY), max_epochs=1, random_state=0)
+    for model in (Mine(**TINY), melt):
+        with pytest.raises(TypeError, match=r"save: expected one of SASRec, .*got "):
+            model.fit(ROWS).save(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_safetensors_the_error_says_what_to_install(tmp_path, saved, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    with pytest.raises(ImportError, match=r"pip install sklearn_dr4sr\[safe\]"):
+        SASRec.load(saved)
+
+
+# Files that save did not write
+
+
+@pytest.fixture
+def saved(tmp_path):
+    SASRec(**TINY).fit([[1, 2, 3], [2, 3, 1]]).save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def edit(folder, **changes):
+    """Rewrite parts of model.json."""
+    path = folder / "model.json"
+    stored = json.loads(path.read_text())
+    for key, value in changes.items():
+        part, _, name = key.partition("__")
+        if name:
+            stored[part][name] = value
+        else:
+            stored[part] = value
+    path.write_text(json.dumps(stored))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"class": "Popularity"}, "class: expected one of .* got 'Popularity'"),
+        ({"class": "os.system"}, "class: expected one of .* got 'os.system'"),
+        ({"class": "../../SASRec"}, "class: expected one of .* got '../../SASRec'"),
+        ({"class": ["SASRec"]}, "class: expected one of"),
+        ({"class": "MELT"}, "class: expected one of"),
+        ({"class": "GRU4Rec"}, "class: expected SASRec, got 'GRU4Rec'"),
+        ({"module": "evil"}, r"expected the keys .*'module'"),
+        ({"weights": "../../other.safetensors"}, "expected the keys"),
+        ({"format": 2}, "expected format 1, got 2"),
+        ({"parameters__module": "os"}, r"parameters that do not fit SASRec: \['module'\]"),
+        ({"parameters__module__x": 1}, "parameters that do not fit SASRec"),
+        ({"parameters": {}}, "parameters that do not fit SASRec"),
+        ({"parameters": [1]}, "parameters that do not fit SASRec"),
+        ({"parameters__callbacks": "x"}, "callbacks: expected null, got 'x'"),
+        ({"parameters__callbacks": ["x"]}, "callbacks: expected a number, a text or null"),
+        ({"parameters__loss": {"a": 1}}, "loss: expected a number, a text or null"),
+        ({"parameters__loss": "eval"}, "loss: expected one of"),
+        ({"parameters__lr": "fast"}, "lr must be a number"),
+        ({"parameters__embedding_dim": 10**6}, "expected F32 of shape"),
+        ({"parameters__embedding_dim": 10**30}, "parameters that make no SASRec"),
+        ({"parameters__embedding_dim": 7}, "embedding_dim=7 must be a multiple of n_heads=2"),
+        ({"parameters__max_length": 10**14}, "parameters that make no SASRec|expected F32"),
+        ({"parameters__n_layers": 10**9}, "n_layers=1000000000, and the file holds"),
+        ({"parameters__n_layers": 2}, "arrays that do not fit: .*module.blocks.1"),
+        ({"parameters__input_norm": True}, "arrays that do not fit: .*input_norm"),
+        ({"items": []}, "items: expected a list of ids"),
+        ({"items": {"a": 1}}, "items: expected a list of ids"),
+        ({"items": [1, "2", 3]}, "items must be all int or all str"),
+        ({"items": [True, False, 3]}, "items must be all int or all str"),
+        ({"items": [[1], [2], [3]]}, "items must be all int or all str"),
+        ({"items": [1, 3, 2]}, "items must increase"),
+        ({"items": [1, 1, 2]}, "items must increase"),
+        ({"items": [-1, 1, 2]}, "non-negative 64-bit integers, got -1"),
+        ({"items": [1, 2, 2**63]}, "non-negative 64-bit integers"),
+        ({"items": [1, 2, 3, 4]}, r"expected F32 of shape"),
+        ({"fitted": {}}, "fitted: expected"),
+        ({"fitted__predict": 1}, "fitted: expected"),
+        ({"fitted__n_steps_": "1"}, "fitted: expected counts"),
+        ({"fitted__history_": [{"epoch": "<script>"}]}, "history_: expected a list"),
+        ({"fitted__history_": [{"other": 1}]}, "history_: expected a list"),
+    ],
+)
+def test_other_json_is_refused(saved, changes, message):
+    edit(saved, **changes)
+    with pytest.raises(ValueError, match=message):
+        SASRec.load(saved)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "null", "{", "[" * 10**5, '{"format": NaN}', "\udcff", "gASVAAAA"]
+)
+def test_what_is_no_model_json_is_refused(saved, text):
+    (saved / "model.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ValueError, match=r"model\.json: (not JSON|expected the keys)"):
+        SASRec.load(saved)
+
+
+def rewrite(folder, change):
+    arrays = numpy_format.load_file(folder / "weights.safetensors")
+    change(arrays)
+    numpy_format.save_file(arrays, folder / "weights.safetensors")
+
+
+BIG = "module.item_embedding.weight"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: a.update(other=np.zeros(1)), r"arrays that do not fit: \['other'\]"),
+        (lambda a: a.pop("popularity"), r"arrays that do not fit: \['popularity'\]"),
+        (lambda a: a.update({BIG: a[BIG][1:]}), r"expected F32 of shape \(4, 8\), got F32 of \(3,"),
+        (lambda a: a.update({BIG: a[BIG].ravel()}), "expected F32 of shape"),
+        (lambda a: a.update({BIG: a[BIG].astype(np.float64)}), "got F64 of"),
+        (lambda a: a.update({BIG: a[BIG] * np.nan}), "item_embedding.weight holds NaN"),
+    ],
+)
+def test_other_weights_are_refused(saved, change, message):
+    rewrite(saved, change)
+    with pytest.raises(ValueError, match=message):
+        SASRec.load(saved)
+
+
+@pytest.mark.parametrize("size", [2**63, 2**40, 100_000_001])
+def test_a_huge_header_is_refused(saved, size):
+    path = saved / "weights.safetensors"
+    path.write_bytes(struct.pack("<Q", size) + path.read_bytes()[8:])
+    with pytest.raises(ValueError, match=r"weights\.safetensors: .*[Hh]eader"):
+        SASRec.load(saved)
+
+
+def test_offsets_outside_the_file_are_refused(saved):
+    header = {"popularity": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}}
+    text = json.dumps(header).encode()
+    (saved / "weights.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + b"\0" * 64)
+    with pytest.raises(ValueError, match=r"weights\.safetensors"):
+        SASRec.load(saved)
+
+
+@pytest.mark.parametrize("name", ["model.json", "weights.safetensors"])
+def test_links_out_of_the_folder_and_absent_files(saved, name):
+    (saved / name).rename(saved.parent / "elsewhere")
+    with pytest.raises(FileNotFoundError):
+        SASRec.load(saved)
+    (saved / name).symlink_to(saved.parent / "elsewhere")
+    with pytest.raises(ValueError, match=f"{name} leads out of the folder"):
+        SASRec.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: a.update({"extra.indices": a["extra.indices"] + 99}), "indices"),
+        (lambda a: a.update({"extra.indices": a["extra.indices"] - 99}), "indices"),
+        (lambda a: a.update({"extra.indptr": a["extra.indptr"][:-1]}), "index pointer"),
+        (lambda a: a.update({"extra.data": a["extra.data"].astype(float)}), "float32"),
+    ],
+)
+def test_another_graph_is_refused(tmp_path, change, message):
+    GNN(**TINY).fit([[1, 2, 3], [2, 3, 1]]).save(tmp_path)
+    rewrite(tmp_path, change)
+    with pytest.raises(ValueError, match=message):
+        GNN.load(tmp_path)
