@@ -357,6 +357,8 @@ class MELT(SequentialRecommender):
     """
 
     _module = MELTModule
+    #: The branches' state is not kept: the recommender may have a checkpoint, what follows has not.
+    checkpoint_dir = None
 
     def __init__(
         self,

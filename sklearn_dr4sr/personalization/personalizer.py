@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from .._torch import seed_of
+from ..checkpoint import check_checkpoint
 from ..dataset import ORIGINS, PatternTable, SequenceDataset, as_dataset
 from ..ranking import SequenceInput
 from ..recommenders.base import SequentialRecommender
@@ -41,7 +42,7 @@ class DatasetPersonalizer(SequenceInput, TransformerMixin, BaseEstimator):
     ----------
     recommender : SequentialRecommender
         The target model; it is cloned. Its ``max_epochs`` must leave room for upper steps after
-        the warm-up.
+        the warm-up. Its ``checkpoint_dir`` keeps the state of both levels.
     features : tuple of str, default=("pattern_margin", "origin")
         What the network sees of a target. The paper's is its state, of 64 numbers; there is too
         little to learn from for that much to be told apart (see Notes).
@@ -337,6 +338,7 @@ class DatasetPersonalizer(SequenceInput, TransformerMixin, BaseEstimator):
                 "recommender: expected a SequentialRecommender, such as SASRec() or "
                 f"SequentialRecommender(module=...), got {self.recommender!r}"
             )
+        check_checkpoint(self.recommender.checkpoint_dir, self.random_state)
         choices = {
             "hypergradient": (*METHODS, "end_to_end"),
             "validation": ("held_back", "resampled"),

@@ -90,6 +90,21 @@ class PersonalizedNet(SequenceNet):
         super().on_train_begin(net, X, y, **kwargs)
         self._upper = _UpperLoop(self, X if self.dev is None else self.dev)
 
+    def identity(self) -> tuple[Any, ...]:
+        """Return the personalizer's own part of what the training depends on."""
+        settings = self.settings.get_params(deep=False)
+        del settings["recommender"], settings["random_state"]
+        dev = () if self.dev is None else (self.dev.codes, self.dev.starts, self.dev.lengths)
+        return (settings, self.seed, *dev)
+
+    def extra_state(self) -> dict[str, Any]:
+        """Return the state of the upper loop."""
+        return self._upper.state_dict()
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Take over the state of the upper loop."""
+        self._upper.load_state_dict(state)
+
     def train_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
         """Take a lower step, and an upper one whenever it is time."""
         step = super().train_step(batch, **fit_params)
@@ -179,6 +194,8 @@ def is_weighted(table: PatternTable, patterns: np.ndarray, settings: Any) -> np.
 class _UpperLoop:
     """State of the upper optimization: its optimizer, its batches, and what it has seen."""
 
+    COUNTS = ("lower_steps", "history", "step", "diverged")
+
     def __init__(self, net: PersonalizedNet, dev: TrainingPatterns) -> None:
         self.net = net
         s = net.settings
@@ -191,13 +208,29 @@ class _UpperLoop:
             if s.upper_optimizer == "sgd"
             else torch.optim.Adam(self.phi, **options)
         )
-        self.batches = LengthGroupedBatches(dev, net.batch_size, seed=net.seed + 1).stream
+        self.batches = LengthGroupedBatches(dev, net.batch_size, seed=net.seed + 1)
         self.seeds = np.random.default_rng(net.seed)
         self.lower_steps = 0
         self.history: list[dict[str, float]] = []
         self.exact = s.hypergradient != "finite_difference"
         self.step = 1.0
         self.diverged = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """State between two epochs."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "batches": self.batches.state_dict(),
+            "seeds": self.seeds.bit_generator.state,
+            "counts": {name: getattr(self, name) for name in self.COUNTS},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from where another one was."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.batches.load_state_dict(state["batches"])
+        self.seeds.bit_generator.state = state["seeds"]
+        vars(self).update(state["counts"])
 
     def after_lower_step(self, batch: Batch) -> None:
         self.lower_steps += 1
@@ -207,7 +240,7 @@ class _UpperLoop:
     def take_step(self, batch: Batch) -> None:
         """Move φ against the hypergradient of an independent batch."""
         net, s = self.net, self.net.settings
-        dev_batch, seed = next(self.batches), int(self.seeds.integers(2**31))
+        dev_batch, seed = next(self.batches.stream), int(self.seeds.integers(2**31))
         net._set_training(False)
         try:
             with _twice_differentiable_kernels():

@@ -11,6 +11,7 @@ import torch
 from skorch.callbacks import EarlyStopping
 
 from .._torch import isolated, resolve_device, seed_of
+from ..checkpoint import Checkpoint, check_checkpoint, fingerprint
 from ..dataset import SequenceDataset
 from ..ranking import BaseRecommender
 from ..sequences import Sequences
@@ -73,6 +74,14 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
         Keep the history's own items out of the ranking, as the paper's code does.
     callbacks : list of skorch callbacks or None, default=None
         Passed on to the skorch net.
+    checkpoint_dir : str, path or None, default=None
+        Where the whole state of the training is written after each epoch: a directory for this
+        estimator alone, and for one fit at a time. A fit that was killed goes on from there when it
+        is called again with the same data and parameters (``device``, ``callbacks`` and ``verbose``
+        apart), and on one thread ends with the same result to the bit; anything else found there
+        is an error. Of callbacks, plain attributes ending in ``_`` are kept. Needs an integer
+        ``random_state``. A finished fit deletes its file; one that was interrupted by the keyboard
+        leaves it.
     precision : {"float32", "bfloat16"}, default="float32"
         "bfloat16" computes the full cross-entropy's products with the catalogue in half the bits:
         much faster where the processor has units for it, and slower where not.
@@ -146,6 +155,7 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
         weight_decay: float = 0.0,
         exclude_seen: bool = True,
         callbacks: Any = None,
+        checkpoint_dir: Any = None,
         precision: str = "float32",
         device: str = "auto",
         random_state: Any = None,
@@ -167,6 +177,7 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
         self.weight_decay = weight_decay
         self.exclude_seen = exclude_seen
         self.callbacks = callbacks
+        self.checkpoint_dir = checkpoint_dir
         self.precision = precision
         self.device = device
         self.random_state = random_state
@@ -237,6 +248,7 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
             isinstance(self.module, type) and issubclass(self.module, torch.nn.Module)
         ):
             raise TypeError(f"module: expected a subclass of torch.nn.Module, got {self.module!r}")
+        check_checkpoint(self.checkpoint_dir, self.random_state)
         resolve_device(self.device)
 
     def _module_parameters(self, dataset: SequenceDataset) -> dict[str, Any]:
@@ -258,6 +270,10 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
             dataset.patterns, dataset.weights, self.max_length, self.targets
         )
         net = self._make_net(dataset, target, device, seed)
+        checkpoint = None
+        if self.checkpoint_dir is not None:
+            checkpoint = self._make_checkpoint(net, dataset, target)
+            net.set_params(callbacks=[*net.callbacks, ("checkpoint", checkpoint)])
         isolated(lambda: net.fit(patterns, None), seed=seed, device=device)
         if net.interrupted:
             warnings.warn(
@@ -274,6 +290,18 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
         net.trim_for_prediction()
         net.module_.eval()
         self.net_ = net
+        if checkpoint is not None and not net.interrupted:
+            checkpoint.remove()
+
+    def _make_checkpoint(
+        self, net: SequenceNet, dataset: SequenceDataset, target: np.ndarray | None
+    ) -> Checkpoint:
+        unread = ("device", "callbacks", "verbose", "checkpoint_dir")
+        parameters = {k: v for k, v in self.get_params(deep=False).items() if k not in unread}
+        data = (dataset.histories, dataset.table, dataset.weights, target)
+        name = type(self).__name__
+        identity = fingerprint(name, parameters, *data, *net.identity())
+        return Checkpoint(self.checkpoint_dir, name, identity)
 
     def _make_net(
         self, dataset: SequenceDataset, target: np.ndarray | None, device: torch.device, seed: int

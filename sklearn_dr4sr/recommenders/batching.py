@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -132,6 +132,7 @@ class LengthGroupedBatches:
         self.batch_size = batch_size
         self.rng = np.random.default_rng(seed)
         self.steps = steps or -(-len(dataset) // batch_size)
+        self.order, self.position = np.empty(0, dtype=np.int64), 0  # of the pass under way
         self.stream = self._passes()
         share = min(1.0, batch_size / max(1, len(dataset)))
         self.edges = group_edges(dataset.lengths, share)
@@ -144,9 +145,21 @@ class LengthGroupedBatches:
 
     def _passes(self) -> Iterator[Batch]:
         while True:
-            order = self.rng.permutation(len(self.dataset))
-            for start in range(0, len(order), self.batch_size):
-                yield self.batch(order[start : start + self.batch_size])
+            if self.position >= len(self.order):
+                self.order, self.position = self.rng.permutation(len(self.dataset)), 0
+            rows = self.order[self.position : self.position + self.batch_size]
+            self.position += self.batch_size
+            yield self.batch(rows)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it is: the state of its generator, and the rest of the pass."""
+        rest = torch.from_numpy(self.order[self.position :].copy())
+        return {"rng": self.rng.bit_generator.state, "rest": rest}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from where another one was."""
+        self.rng.bit_generator.state = state["rng"]
+        self.order, self.position = state["rest"].numpy(), 0
 
     def batch(self, rows: np.ndarray) -> Batch:
         """Split the given rows of the data set into length groups."""

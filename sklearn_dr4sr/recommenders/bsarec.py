@@ -116,8 +116,8 @@ class BSARec(SequentialRecommender):
     dropout : float in [0, 1), default=0.5
         On the embedded input, the attention weights, and in and after every sub-layer.
     loss, n_negatives, negatives, calibration, targets, max_length, max_epochs, patience, \
-steps_per_epoch, batch_size, lr, weight_decay, exclude_seen, callbacks, precision, \
-device, random_state, verbose :
+steps_per_epoch, batch_size, lr, weight_decay, exclude_seen, callbacks, \
+checkpoint_dir, precision, device, random_state, verbose :
         As :class:`SequentialRecommender`, but ``loss="ce"`` by default.
 
     Attributes
@@ -185,6 +185,7 @@ device, random_state, verbose :
         weight_decay: float = 0.0,
         exclude_seen: bool = True,
         callbacks: Any = None,
+        checkpoint_dir: Any = None,
         precision: str = "float32",
         device: str = "auto",
         random_state: Any = None,
@@ -211,6 +212,7 @@ device, random_state, verbose :
         self.weight_decay = weight_decay
         self.exclude_seen = exclude_seen
         self.callbacks = callbacks
+        self.checkpoint_dir = checkpoint_dir
         self.precision = precision
         self.device = device
         self.random_state = random_state

@@ -203,8 +203,8 @@ class CL4SRec(SequentialRecommender):
     temperature : float, default=1.0
         Temperature of the contrastive loss, above 0.
     loss, n_negatives, negatives, calibration, targets, max_length, max_epochs, patience, \
-steps_per_epoch, batch_size, lr, weight_decay, exclude_seen, callbacks, precision, \
-device, random_state, verbose :
+steps_per_epoch, batch_size, lr, weight_decay, exclude_seen, callbacks, \
+checkpoint_dir, precision, device, random_state, verbose :
         As :class:`SequentialRecommender`.
 
     Attributes
@@ -277,6 +277,7 @@ device, random_state, verbose :
         weight_decay: float = 0.0,
         exclude_seen: bool = True,
         callbacks: Any = None,
+        checkpoint_dir: Any = None,
         precision: str = "float32",
         device: str = "auto",
         random_state: Any = None,
@@ -307,6 +308,7 @@ device, random_state, verbose :
         self.weight_decay = weight_decay
         self.exclude_seen = exclude_seen
         self.callbacks = callbacks
+        self.checkpoint_dir = checkpoint_dir
         self.precision = precision
         self.device = device
         self.random_state = random_state

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import skorch
 import torch
 from skorch.callbacks import Callback, EarlyStopping
 
+from ..checkpoint import ResumableNet
 from ..metrics import ndcg_of_ranks
 from ..sequences import Sequences
 from .batching import Batch, Group
@@ -24,7 +24,7 @@ ENCODE_SPREAD = 1.5
 SCORE_CHUNK = 2**24
 
 
-class SequenceNet(skorch.NeuralNet):
+class SequenceNet(ResumableNet):
     """Train a module that has ``encode(ids, lengths)`` and ``item_embedding`` on length groups.
 
     Parameters

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -106,6 +106,14 @@ class PairBatches:
             at = members[number]
             pairs = np.concatenate([drawn[first[s] : first[s] + count[s]] for s in at])
             yield self._batch(sources[at], pairs, np.repeat(np.arange(len(at)), count[at]))
+
+    def state_dict(self) -> dict[str, Any]:
+        """State between two epochs: that of its generator."""
+        return {"rng": self.rng.bit_generator.state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from where another one was."""
+        self.rng.bit_generator.state = state["rng"]
 
     def _batch(self, sources: np.ndarray, pairs: np.ndarray, row: np.ndarray) -> PairBatch:
         data, eos = self.dataset, len(self.dataset.histories.items)

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from skorch import NeuralNet
 from skorch.callbacks import PassthroughScoring
 from torch.nn import functional
 
 from .._torch import isolated, resolve_device
+from ..checkpoint import ResumableNet
 from ..sequences import Sequences
 from .network import Regenerator
 from .pairs import PairBatch, PairBatches, Pairs
@@ -83,7 +83,7 @@ def balanced(log_pi: torch.Tensor, sharpness: float = 20.0, rounds: int = 3) -> 
     return log_q.exp()
 
 
-class RegeneratorNet(NeuralNet):
+class RegeneratorNet(ResumableNet):
     """skorch's training loop around :func:`loss_terms`."""
 
     def __init__(self, *args: Any, balance: float = 1.0, **kwargs: Any) -> None:

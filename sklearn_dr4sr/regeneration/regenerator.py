@@ -13,7 +13,8 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted, check_memory
 
 from .._torch import resolve_device, seed_of
-from ..dataset import ORIGINS, SequenceDataset, as_dataset
+from ..checkpoint import Checkpoint, check_checkpoint, fingerprint
+from ..dataset import ORIGINS, PatternTable, SequenceDataset, as_dataset
 from ..mining import PatternMiner
 from ..ranking import SequenceInput
 from ..sequences import Sequences, positions_in
@@ -80,6 +81,13 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
         ``random_state``.
     callbacks : list of skorch callbacks or None, default=None
         Not called where a pre-training is taken from ``memory``.
+    checkpoint_dir : str, path or None, default=None
+        Where the state of the pre-training is written after each epoch, for one fit at a time. A
+        fit that was killed goes on from there when it is called again with the same data and
+        parameters, and on one thread ends with the same result to the bit; anything else found
+        there is an error. Needs an integer ``random_state``. A finished fit deletes its file; one
+        that was interrupted by the keyboard leaves it. What ``item_embedding`` trains is trained
+        anew, unless ``memory`` has it.
     device : str, default="auto"
         "auto" is cuda where there is one.
     random_state : int, RandomState or None, default=None
@@ -194,6 +202,7 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
         lr: float = 1e-3,
         memory: Any = None,
         callbacks: Any = None,
+        checkpoint_dir: Any = None,
         device: str = "auto",
         random_state: Any = None,
         verbose: int = 0,
@@ -218,6 +227,7 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
         self.lr = lr
         self.memory = memory
         self.callbacks = callbacks
+        self.checkpoint_dir = checkpoint_dir
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
@@ -261,6 +271,7 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
         histories = dataset.histories.recode(items)
         cache = check_memory(self.memory)
         embedding = self._initial_embedding(cache, histories, seed)
+        checkpoint = self._checkpoint(histories, mined, seed)
         train = cache.cache(pretrain, ignore=["device", "callbacks", "verbose"])
         try:
             result = train(
@@ -288,7 +299,7 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
                 },
                 seed=seed,
                 device=self.device,
-                callbacks=self.callbacks,
+                callbacks=[*(self.callbacks or []), *checkpoint],
                 verbose=self.verbose,
             )
         except Interrupted as interrupt:
@@ -299,6 +310,9 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
                 UserWarning,
                 stacklevel=2,
             )
+        else:
+            for written in checkpoint:
+                written.remove()
         self.net_, self.history_, self.memory_usage_ = result
         used = self.memory_usage_[self.memory_usage_ > 0]
         self.report_ = {
@@ -348,6 +362,23 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
             report=self.report_,
         )
         return SequenceDataset(dataset.histories, make)
+
+    def _checkpoint(self, histories: Sequences, mined: PatternTable, seed: int) -> list[Checkpoint]:
+        """Make the callback, if there is to be one.
+
+        The initial embedding is told by what it is made from: made again, on other threads, it
+        need not be the same to the bit, and what is taken up from a checkpoint does not need it.
+        """
+        if self.checkpoint_dir is None:
+            return []
+        unread = ("generative_probability", "include", "temperature", "memory", "random_state")
+        unread += ("callbacks", "checkpoint_dir", "device", "verbose")
+        parameters = {k: v for k, v in self.get_params(deep=False).items() if k not in unread}
+        given = self.item_embedding
+        if hasattr(given, "fit"):
+            parameters["item_embedding"] = getattr(given, "item_embeddings_", repr(given))
+        identity = fingerprint(parameters, seed, histories, mined)
+        return [Checkpoint(self.checkpoint_dir, type(self).__name__, identity)]
 
     def _initial_embedding(self, cache: Any, histories: Sequences, seed: int) -> np.ndarray | None:
         """Rows of ``items`` in the pre-trained embedding, (n_items, dim); None: random."""
@@ -412,6 +443,7 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
                 raise ValueError(f"{name} must be a number {limit}, got {value!r}")
         if self.dropout == 1:
             raise ValueError(f"dropout must be less than 1, got {self.dropout!r}")
+        check_checkpoint(self.checkpoint_dir, self.random_state)
         if self.lr == 0:
             raise ValueError(f"lr must be above 0, got {self.lr!r}")
         if self.embedding_dim % self.n_heads:

@@ -1,0 +1,286 @@
+"""Checkpoints: what is killed goes on to the same result; what is no checkpoint is refused."""
+
+import errno
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+from skorch.callbacks import Callback, LRScheduler
+
+from sklearn_dr4sr import DatasetPersonalizer, DatasetRegenerator, PatternMiner, checkpoint
+from sklearn_dr4sr.baselines import MELT
+from sklearn_dr4sr.datasets import make_sequences
+from sklearn_dr4sr.model_selection import leave_one_out
+from sklearn_dr4sr.recommenders import CL4SRec, GRU4Rec, SASRec
+
+TINY = {"embedding_dim": 4, "hidden_dim": 4, "max_epochs": 5, "batch_size": 32, "device": "cpu"}
+SPLIT = leave_one_out(make_sequences(90, 25, random_state=0))
+MINED = PatternMiner(window_size=3).fit_transform(SPLIT.train)
+
+
+class Killed(Exception):  # noqa: N818  (it stands for the end of the process)
+    pass
+
+
+class Kill(Callback):
+    """End the process, as far as the estimator can tell, when an epoch begins."""
+
+    def __init__(self, after):
+        self.after = after
+
+    def on_epoch_begin(self, net, **kwargs):
+        if len(net.history) > self.after:
+            raise Killed
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def sasrec(**parameters):
+    return SASRec(**(TINY | {"random_state": 0} | parameters))
+
+
+def without_time(rows):
+    return [{k: v for k, v in row.items() if k != "dur"} for row in rows]
+
+
+def assert_same(a, b):
+    assert without_time(a.history_) == without_time(b.history_)
+    left, right = a.net_.module_.state_dict(), b.net_.module_.state_dict()
+    assert left.keys() == right.keys()
+    assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+def regenerator(**parameters):
+    given = {"diversity_factor": 2, "item_embedding": "random", "random_state": 0, "n_layers": 1}
+    return DatasetRegenerator(**(TINY | given | parameters))
+
+
+MAKERS = {
+    "SASRec": lambda **p: sasrec(**p),
+    "within a pass": lambda **p: sasrec(steps_per_epoch=2, loss="ce", **p),
+    "GRU4Rec": lambda **p: GRU4Rec(**TINY, random_state=0, **p),
+    "CL4SRec": lambda **p: CL4SRec(**TINY, random_state=0, **p),
+    "DatasetRegenerator": regenerator,
+}
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("name", MAKERS)
+def test_resumed_equals_uninterrupted(name, early_stopping, tmp_path):
+    make = MAKERS[name]
+    data = MINED if name == "DatasetRegenerator" else SPLIT.train
+    y = SPLIT.validation if early_stopping else None
+    whole = make().fit(data, y)
+    begun = []
+    for after in (1, 3):
+        with pytest.raises(Killed):
+            make(checkpoint_dir=tmp_path, callbacks=[Kill(after)]).fit(data, y)
+        begun.append(os.listdir(tmp_path))
+    resumed = make(checkpoint_dir=tmp_path).fit(data, y)
+    assert_same(resumed, whole)
+    assert begun[0] == begun[1] == [f"{type(whole).__name__}.checkpoint"]
+    assert os.listdir(tmp_path) == []  # a finished fit leaves nothing
+
+
+def test_best_epoch_before_the_kill_is_restored(tmp_path):
+    given = {"lr": 0.3, "patience": 2, "max_epochs": 40}
+    whole = sasrec(**given).fit(SPLIT.train, SPLIT.validation)
+    n_epochs = len(whole.history_)
+    assert whole.best_epoch_ == n_epochs - 2  # it was stopped early
+    with pytest.raises(Killed):
+        sasrec(**given, checkpoint_dir=tmp_path, callbacks=[Kill(n_epochs - 1)]).fit(
+            SPLIT.train, SPLIT.validation
+        )
+    resumed = sasrec(**given, checkpoint_dir=tmp_path).fit(SPLIT.train, SPLIT.validation)
+    assert_same(resumed, whole)
+    assert (resumed.best_epoch_, resumed.n_steps_) == (whole.best_epoch_, whole.n_steps_)
+
+
+@pytest.mark.parametrize("method", ["finite_difference", "end_to_end"])
+def test_both_levels_of_the_personalizer_resume(method, tmp_path):
+    def fit(**parameters):
+        recommender = sasrec(n_layers=1, **parameters)
+        return DatasetPersonalizer(
+            recommender, warmup_epochs=1, inner_steps=2, hypergradient=method, random_state=0
+        ).fit(SPLIT.train)
+
+    whole = fit()
+    with pytest.raises(Killed):
+        fit(checkpoint_dir=tmp_path, callbacks=[Kill(3)])
+    resumed = fit(checkpoint_dir=tmp_path)
+    assert_same(resumed.recommender_, whole.recommender_)
+    assert resumed.upper_history_ == whole.upper_history_
+    left, right = resumed.network_.state_dict(), whole.network_.state_dict()
+    assert all(torch.equal(left[k], right[k]) for k in left)
+
+
+def test_other_callbacks_are_kept(tmp_path):
+    def schedule():
+        return LRScheduler(policy=torch.optim.lr_scheduler.StepLR, step_size=2, gamma=0.1)
+
+    whole = sasrec(callbacks=[schedule()]).fit(SPLIT.train)
+    with pytest.raises(Killed):
+        sasrec(callbacks=[schedule(), Kill(3)], checkpoint_dir=tmp_path).fit(SPLIT.train)
+    assert_same(sasrec(callbacks=[schedule()], checkpoint_dir=tmp_path).fit(SPLIT.train), whole)
+
+
+KILLER = """
+    # a process of its own, since one that has used autograd must not fork
+    import os, random, signal, sys, time
+    from tests.test_checkpoint import SPLIT, sasrec, torch
+    torch.set_num_threads(1)
+    for _ in range(4):
+        child = os.fork()
+        if not child:
+            sasrec(checkpoint_dir=sys.argv[1], max_epochs=60).fit(SPLIT.train)
+            os._exit(0)
+        time.sleep(random.uniform(0.05, 0.3))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
+def test_killed_process_resumes(tmp_path):
+    """Killed at random moments, also while it writes (100 times in benchmarks/checkpoint.py)."""
+    root = Path(__file__).resolve().parents[1]
+    killer = [sys.executable, "-c", textwrap.dedent(KILLER), str(tmp_path)]
+    subprocess.run(killer, cwd=root, check=True)
+    resumed = sasrec(max_epochs=60, checkpoint_dir=tmp_path).fit(SPLIT.train)
+    assert_same(resumed, sasrec(max_epochs=60).fit(SPLIT.train))
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.fixture
+def written(tmp_path):
+    """File of a fit that ended after two epochs."""
+    with pytest.raises(Killed):
+        sasrec(checkpoint_dir=tmp_path, callbacks=[Kill(2)]).fit(SPLIT.train)
+    return tmp_path / "SASRec.checkpoint"
+
+
+def refused(written, match, X=SPLIT.train, y=None, **parameters):
+    content = written.read_bytes()
+    model = sasrec(checkpoint_dir=written.parent, **parameters)
+    with pytest.raises(ValueError, match=match) as error:
+        model.fit(X, y)
+    assert str(written) in str(error.value)
+    assert "delete it" in str(error.value)
+    assert not hasattr(model, "net_")
+    assert written.read_bytes() == content
+
+
+def test_another_training_is_refused(written):
+    other = "other parameters, other data or another version"
+    refused(written, other, lr=0.1)
+    refused(written, other, random_state=1)
+    refused(written, other, X=SPLIT.train[:-1])
+    refused(written, other, y=SPLIT.validation)
+    sasrec(checkpoint_dir=written.parent, verbose=0, device="auto").fit(SPLIT.train)
+
+
+def test_another_version_is_refused(written, monkeypatch):
+    monkeypatch.setattr("sklearn_dr4sr.__version__", "99")
+    refused(written, "another version of the package")
+
+
+def test_truncated_and_changed_files_are_refused(written):
+    content = written.read_bytes()
+    for length in (0, 5, len(checkpoint.MAGIC), len(content) // 2, len(content) - 1):
+        written.write_bytes(content[:length])
+        refused(written, "damaged" if length >= len(checkpoint.MAGIC) else "is no checkpoint")
+    written.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+    refused(written, "damaged")
+    written.write_bytes(b"PK\3\4 something else")
+    refused(written, "is no checkpoint of this package")
+
+
+class Hostile:
+    def __reduce__(self):
+        return os.getenv, ("HOME",)
+
+
+def test_code_in_a_file_is_refused(written):
+    checkpoint.write(written, {"fingerprint": Hostile()})
+    refused(written, "holds more than a checkpoint does")
+
+
+class Full(Callback):
+    """Fill the disk after two epochs."""
+
+    def __init__(self, monkeypatch, what):
+        self.monkeypatch, self.what = monkeypatch, what
+
+    def on_epoch_begin(self, net, **kwargs):
+        if len(net.history) == 3:
+
+            def fail(*args):
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+            self.monkeypatch.setattr(self.what, fail)
+
+
+@pytest.mark.parametrize("what", ["torch.save", "os.fsync", "os.replace"])
+def test_full_disk_leaves_the_file_before(what, tmp_path, monkeypatch):
+    model = sasrec(checkpoint_dir=tmp_path, callbacks=[Full(monkeypatch, what)])
+    with pytest.raises(OSError, match=r"No space left.*of an earlier epoch is intact") as error:
+        model.fit(SPLIT.train)
+    assert error.value.errno == errno.ENOSPC
+    assert not hasattr(model, "net_")
+    monkeypatch.undo()
+    assert os.listdir(tmp_path) == ["SASRec.checkpoint"]  # and no temporary file
+    state = checkpoint.read(tmp_path / "SASRec.checkpoint")
+    assert len(state["history"]) == 2
+    assert_same(sasrec(checkpoint_dir=tmp_path).fit(SPLIT.train), sasrec().fit(SPLIT.train))
+
+
+def test_keyboard_interrupt_leaves_the_file(tmp_path):
+    class Interrupt(Callback):
+        def on_batch_end(self, net, **kwargs):
+            if len(net.history) > 2:
+                raise KeyboardInterrupt
+
+    for make, data in ((sasrec, SPLIT.train), (regenerator, MINED)):
+        with pytest.warns(UserWarning, match="interrupted in epoch"):
+            make(checkpoint_dir=tmp_path, callbacks=[Interrupt()]).fit(data)
+        assert len(os.listdir(tmp_path)) == 1
+        assert_same(make(checkpoint_dir=tmp_path).fit(data), make().fit(data))
+
+
+def test_the_checkpoint_does_not_change_what_the_memory_knows(tmp_path):
+    kept = {"memory": str(tmp_path / "memory")}
+    regenerator(**kept).fit(MINED)
+    model = regenerator(**kept, checkpoint_dir=tmp_path / "new", callbacks=[Kill(0)]).fit(MINED)
+    assert_same(model, regenerator().fit(MINED))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"checkpoint_dir": 3}, "checkpoint_dir: expected a path or None, got 3"),
+        ({"checkpoint_dir": "here", "random_state": None}, "needs an integer random_state"),
+    ],
+)
+def test_bad_parameters(parameters, message):
+    for make, data in ((sasrec, SPLIT.train), (regenerator, MINED)):
+        with pytest.raises((TypeError, ValueError), match=message):
+            make(**parameters).fit(data)
+    if "random_state" in parameters:
+        with pytest.raises(ValueError, match=message):
+            DatasetPersonalizer(sasrec(checkpoint_dir="here")).fit(SPLIT.train)
+
+
+def test_melt_keeps_none_of_its_own(tmp_path):
+    base = sasrec(checkpoint_dir=tmp_path, max_epochs=1)
+    MELT(base, max_epochs=1, random_state=0).fit(SPLIT.train)
+    assert os.listdir(tmp_path) == []
