@@ -558,9 +558,11 @@ def test_generative_mode_makes_plausible_patterns_of_items_outside_the_source(tr
 
     decoded, row, *_ = decode(model.net_.module_, histories, generative_probability=1)
     outside = [
-        set(pattern).isdisjoint(histories[int(r)]) for pattern, r in zip(decoded, row, strict=True)
+        item not in set(histories[int(r)])
+        for pattern, r in zip(decoded, row, strict=True)
+        for item in pattern
     ]
-    assert np.mean(outside) > 0.5
+    assert np.mean(outside) > 0.4  # .63 to .84 over six seeds
     made, _ = likelihood(decoded)
     _, random = likelihood(histories)
     assert made > random + 1.0

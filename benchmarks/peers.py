@@ -1,0 +1,156 @@
+"""SASRec here and in RecTools, in turn in one process: an epoch, and ranking for all users.
+
+    pip install "rectools[torch]" && python -m benchmarks.peers --data Beauty.txt
+
+The same data, widths, blocks, heads, loss (one uniform negative), batch size and length on both
+sides. An epoch is the difference between a fit of three epochs and one of a single epoch, over two,
+so that what each does once is in neither. Wall and CPU seconds, medians; the ratio is of CPU
+seconds, which other work on the machine disturbs least. Writes results/peers.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import logging
+import statistics
+import time
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sklearn_dr4sr.datasets import load_sequences
+from sklearn_dr4sr.model_selection import leave_one_out
+from sklearn_dr4sr.recommenders import SASRec
+
+RESULTS = Path(__file__).parent / "results"
+SIZES = {"dropout": 0.5, "n_blocks": 2, "n_heads": 2, "dim": 64, "length": 50, "batch": 256}
+
+
+class Ours:
+    """This package's SASRec."""
+
+    def __init__(self, histories):
+        self.histories = histories
+
+    def fit(self, epochs):
+        model = SASRec(
+            loss="bce",
+            n_layers=SIZES["n_blocks"],
+            n_heads=SIZES["n_heads"],
+            embedding_dim=SIZES["dim"],
+            hidden_dim=4 * SIZES["dim"],
+            dropout=SIZES["dropout"],
+            max_length=SIZES["length"],
+            batch_size=SIZES["batch"],
+            max_epochs=epochs,
+            random_state=0,
+            device="cpu",
+        )
+        self.model = model.fit(self.histories)
+
+    def rank(self):
+        self.model.predict(self.histories, k=20)
+
+
+class RecTools:
+    """RecTools' SASRec; its feed-forward layers are four times as wide as its states."""
+
+    def __init__(self, histories):
+        import pandas as pd
+        from rectools.dataset import Dataset
+
+        place = np.arange(len(histories.codes)) - histories.offsets[:-1][histories.rows]
+        self.users = np.arange(len(histories))
+        self.data = Dataset.construct(
+            pd.DataFrame(
+                {
+                    "user_id": histories.rows,
+                    "item_id": histories.codes,
+                    "weight": 1.0,
+                    "datetime": pd.Timestamp("2020-01-01") + pd.to_timedelta(place, unit="D"),
+                }
+            )
+        )
+
+    def fit(self, epochs):
+        from rectools.models import SASRecModel
+
+        self.model = SASRecModel(
+            n_blocks=SIZES["n_blocks"],
+            n_heads=SIZES["n_heads"],
+            n_factors=SIZES["dim"],
+            dropout_rate=SIZES["dropout"],
+            session_max_len=SIZES["length"],
+            loss="BCE",
+            n_negatives=1,
+            batch_size=SIZES["batch"],
+            epochs=epochs,
+            recommend_torch_device="cpu",
+        ).fit(self.data)
+
+    def rank(self):
+        self.model.recommend(users=self.users, dataset=self.data, k=20, filter_viewed=True)
+
+
+def clocked(function, *args) -> np.ndarray:
+    """Wall and CPU seconds."""
+    start = np.array([time.perf_counter(), time.process_time()])
+    function(*args)
+    return np.array([time.perf_counter(), time.process_time()]) - start
+
+
+def main() -> None:
+    """Measure both in turn."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--rows", type=int, help="only the first rows")
+    parser.add_argument("--repeats", type=int, default=3)
+    args = parser.parse_args()
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+    histories = leave_one_out(load_sequences(args.data)).train
+    if args.rows:
+        histories = histories[: args.rows].compact()
+    found: dict = {"ours": {"epoch": [], "rank": []}, "rectools": {"epoch": [], "rank": []}}
+    sides = {"ours": Ours(histories), "rectools": RecTools(histories)}
+    for _ in range(args.repeats):
+        for name, side in sides.items():
+            one, three = clocked(side.fit, 1), clocked(side.fit, 3)
+            found[name]["epoch"].append((three - one) / 2)
+            found[name]["rank"].append(clocked(side.rank))
+            print(name, {k: v[-1].round(2).tolist() for k, v in found[name].items()}, flush=True)
+    record = {
+        "data": args.data.stem,
+        "rows": len(histories),
+        "settings": SIZES,
+        "seconds": {
+            name: {
+                what: {
+                    "wall": round(statistics.median(t[0] for t in times), 2),
+                    "cpu": round(statistics.median(t[1] for t in times), 2),
+                }
+                for what, times in measured.items()
+            }
+            for name, measured in found.items()
+        },
+        "command": f"python -m benchmarks.peers --data {args.data.name} --repeats {args.repeats}",
+        "threads": torch.get_num_threads(),
+        "date": datetime.date.today().isoformat(),
+        "versions": {name: version(name) for name in ("torch", "rectools", "numpy")},
+    }
+    seconds = record["seconds"]
+    record["ratio_of_cpu_seconds"] = {
+        what: round(seconds["rectools"][what]["cpu"] / seconds["ours"][what]["cpu"], 2)
+        for what in ("epoch", "rank")
+    }
+    (RESULTS / "peers.json").write_text(json.dumps(record, indent=1) + "\n")
+    print(json.dumps(record, indent=1))
+
+
+if __name__ == "__main__":
+    main()
