@@ -2,7 +2,7 @@
 
     python -m benchmarks.personalization --data Beauty.txt --cost      # beside the recommender
     python -m benchmarks.personalization --planted                     # 30 % random rows
-    python -m benchmarks.personalization --data Beauty.txt --controls  # DR4SR+ beside its controls
+    python -m benchmarks.personalization --data Beauty.txt --controls --loss ce  # what they gain
 
 Writes results/personalization-*.json beside this file.
 """
@@ -12,34 +12,23 @@ import json
 import multiprocessing
 import resource
 import statistics
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from sklearn_dr4sr import DatasetPersonalizer, PatternMiner, SequenceDataset, Sequences
-from sklearn_dr4sr.dataset import ORIGINS
+from benchmarks.compare import sign_flip
+from benchmarks.run import PAPER, parse, result_name
+from sklearn_dr4sr import DatasetPersonalizer, Sequences
 from sklearn_dr4sr.datasets import load_sequences, make_sequences
-from sklearn_dr4sr.metrics import ranking_scorer
+from sklearn_dr4sr.metrics import ndcg_of_ranks
 from sklearn_dr4sr.model_selection import leave_one_out
 from sklearn_dr4sr.recommenders import FMLP, GNN, BSARec, CL4SRec, GRU4Rec, SASRec
 
 RESULTS = Path(__file__).parent / "results"
-SCORER = ranking_scorer("recall@10", "recall@20", "ndcg@10", "ndcg@20")
 
-#: The paper's recipe (its code's step size): what the defaults of DatasetPersonalizer depart from.
-PAPER = {
-    "features": ("state",),
-    "hypergradient": "neumann",
-    "neumann_terms": 3,
-    "neumann_step": 1e-3,
-    "temperature": 10,
-    "normalize": False,
-    "validation": "resampled",
-    "robustness": 0,
-    "upper_optimizer": "sgd",
-    "upper_lr": 1e-3,
-}
 RECIPES = {"default": {}, "paper": PAPER}
 
 
@@ -139,50 +128,46 @@ def cost(path, hypergradient, epochs, repeats=3):
 
 # --- what the weights are worth -------------------------------------------------------------------
 
+#: The recipes of benchmarks.run: what is weighed, how, and the yardsticks of its figure.
+CONTROLS = {
+    "constant weights": ["dr4sr"],
+    "learned, trained jointly": ["dr4sr+"],
+    "learned, retrained": ["dr4sr+", "--weights", "retrained"],
+    "learned, permuted, retrained": ["dr4sr+", "--weights", "permuted"],
+    "frozen random network": ["dr4sr+", "--personalizer", '{"upper_lr": 0.0}'],
+    "learned without noise": ["dr4sr+", "--personalizer", '{"gumbel": false}'],
+    "the paper's recipe": ["dr4sr+", "--personalizer", json.dumps(PAPER)],
+    "mined .3, regenerated .3": ["dr4sr", "--origin-weights", '{"mined": 0.3, "regenerated": 0.3}'],
+    "mined .5, regenerated .1": ["dr4sr", "--origin-weights", '{"mined": 0.5, "regenerated": 0.1}'],
+    "mined .1, regenerated .1": ["dr4sr", "--origin-weights", '{"mined": 0.1, "regenerated": 0.1}'],
+}
 
-def weights_by_origin(data, original=1.0, mined=1.0, regenerated=1.0):
-    """One weight an origin: three scalars, to be chosen on validation. The baseline to beat."""
-    scalar = np.array([original, mined, regenerated, 1.0], dtype=np.float32)
-    assert len(scalar) == len(ORIGINS)
-    return SequenceDataset(
-        data.histories, data.table, scalar[data.table.origin[data.patterns.rows]]
-    )
 
-
-def permuted(data, seed):
-    """The same weights, dealt out at random."""
-    weights = np.random.default_rng(seed).permutation(data.weights)
-    return SequenceDataset(data.histories, data.table, weights)
-
-
-def controls(path, seed, max_epochs, patience):
-    """A recommender on learned weights, beside one on each of the controls, validated alike."""
-    split = leave_one_out(load_sequences(path))
-    mined = PatternMiner().fit_transform(split.train)
-    data = SequenceDataset(mined.histories, mined.table)
-    model = SASRec(loss="ce", max_epochs=max_epochs, patience=patience, random_state=seed)
-
-    def personalize(**parameters):
-        personalizer = DatasetPersonalizer(model, random_state=seed, **parameters)
-        return personalizer.fit(data, split.validation)
-
-    learned = personalize()
-    weighted = learned.transform(data)
-    variants = {
-        "constant weights": data,
-        "learned weights": weighted,
-        "permuted weights": permuted(weighted, seed),
-        "frozen random network": personalize(upper_lr=0.0).transform(data),
-        "learned without noise": personalize(gumbel=False).transform(data),
-        "the paper's recipe": personalize(**PAPER).transform(data),
-        "mined at .5": weights_by_origin(data, mined=0.5),
-    }
-    lines = [{"variant": "jointly trained", **SCORER(learned, split.history, split.test)}]
-    for name, variant in variants.items():
-        fitted = SASRec(**model.get_params()).fit(variant, split.validation)
-        lines.append({"variant": name, **SCORER(fitted, split.history, split.test)})
-        print(lines[-1], flush=True)
-    return lines
+def controls(path, seed, options):
+    """Train each of the controls that has no result yet, and compare it with constant weights."""
+    records = {}
+    for variant, recipe in CONTROLS.items():
+        print(variant, flush=True)
+        command = [sys.executable, "-m", "benchmarks.run", "--data", str(path), "--recipe", *recipe]
+        command += ["--first-seed", str(seed), "--steps-per-epoch", "backbone", *options]
+        args = parse(command[3:])
+        result = RESULTS / f"{result_name(args, args.recipe, seed)}.json"
+        if not result.exists():
+            subprocess.run(command, check=True)
+        records[variant] = json.loads(result.read_text())
+        rank = np.load(RESULTS / "ranks" / f"{result.stem}.npz")["rank"].astype(int)
+        records[variant]["gain"] = ndcg_of_ranks(rank, 20)
+    constant = records["constant weights"]["gain"]
+    lines = ["| weights | R@20 | N@20 | beside constant | p | validation N@20 |", "|---" * 6 + "|"]
+    for variant, record in records.items():
+        relative = record["gain"].mean() / constant.mean() - 1
+        p = sign_flip(record["gain"] - constant) if variant != "constant weights" else 1
+        test = record["test"]
+        lines.append(
+            f"| {variant} | {test['recall@20']:.4f} | {test['ndcg@20']:.4f} | {relative:+.1%} "
+            f"| {p:.4f} | {record['validation_ndcg@20']:.4f} |"
+        )
+    return "\n".join(lines) + "\n"
 
 
 def main():
@@ -190,25 +175,28 @@ def main():
     parser.add_argument("--data", type=Path, help="text file: user, then items in order of time")
     parser.add_argument("--cost", action="store_true")
     parser.add_argument("--planted", action="store_true")
-    parser.add_argument("--controls", action="store_true")
+    parser.add_argument(
+        "--controls",
+        action="store_true",
+        help="of the weights; all further options go to benchmarks.run",
+    )
     parser.add_argument("--hypergradient", default="finite_difference")
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--max-epochs", type=int, default=200)
-    parser.add_argument("--patience", type=int, default=20)
     parser.add_argument("--seeds", type=int, default=3)
-    args = parser.parse_args()
+    args, options = parser.parse_known_args()
+    if options and not args.controls:
+        parser.error(f"unknown: {' '.join(options)}")
     if (args.cost or args.controls) and args.data is None:
         parser.error("--data is needed")
+    if args.controls:
+        (RESULTS / f"personalization-{args.data.stem.split('_')[0]}.md").write_text(
+            controls(args.data, 0, options)
+        )
     results = {}
     if args.planted:
         results["planted"] = planted(args.seeds)
     if args.cost:
         results["cost"] = cost(args.data, args.hypergradient, args.epochs)
-    if args.controls:
-        results["controls"] = [
-            {"seed": seed, "lines": controls(args.data, seed, args.max_epochs, args.patience)}
-            for seed in range(args.seeds)
-        ]
     for name, found in results.items():
         path = RESULTS / f"personalization-{name}.json"
         path.write_text(json.dumps(found, indent=1) + "\n")

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.run import RESULTS
+from benchmarks.run import RESULTS, parse, result_name
 from sklearn_dr4sr.metrics import ndcg_of_ranks
 
 FILES = {"Beauty": "Beauty.txt", "Toys": "Toys_and_Games.txt"}
@@ -88,14 +88,8 @@ class Cell:
         return found
 
     def name(self, seed: int) -> str:
-        """The name of its result, as ``benchmarks.run`` forms it."""
-        parts = [self.data, self.recipe, self.model.lower(), "bce", *["matched"] * self.matched]
-        for name in ("set", "personalizer"):
-            parts += [f"{k}={v}" for k, v in self.options.get(name, {}).items()]
-        k = self.options.get("diversity-factor", 5)
-        gamma = self.options.get("generative-probability", 0.1)
-        parts += [f"K{k}"] * (k != 5) + [f"g{gamma:g}"] * (gamma != 0.1)
-        return "-".join([*parts, f"s{seed}"])
+        """The name of its result."""
+        return result_name(parse(self.arguments(Path(), seed)), self.recipe, seed)
 
 
 def cells(table: int | None, figure: int | None) -> list[Cell]:

@@ -7,7 +7,7 @@ twice), ``pattern`` (mined patterns alone), ``mined`` (original + mined), ``rand
 random subsequences, as many and as long as the patterns that dr4sr adds), ``sliding`` (original +
 windows of the miner's size), ``shuffled`` (original + seven copies in nearly its order),
 ``reversed`` (original + itself backwards), ``dr4sr`` (original + mined + regenerated), ``dr4sr+``
-(the same, weighted by a personalizer that is trained jointly).
+(the same, weighted by a personalizer that is trained jointly; ``--weights`` has its controls).
 ``--steps-per-epoch backbone`` validates every recipe after as many optimizer steps as the backbone
 takes in an epoch, so that patience means the same number of steps for all. ``test_with_rules`` in
 the JSON is the model blended with sequential rules at ranking. ``--table`` prints all results.
@@ -33,8 +33,9 @@ from sklearn.frozen import FrozenEstimator
 
 import sklearn_dr4sr
 from benchmarks.recipes import RECIPES, training_data
-from sklearn_dr4sr import DatasetPersonalizer
+from sklearn_dr4sr import DatasetPersonalizer, SequenceDataset
 from sklearn_dr4sr.baselines import MarkovChain, Popularity, SequentialRules
+from sklearn_dr4sr.dataset import ORIGINS
 from sklearn_dr4sr.datasets import load_sequences
 from sklearn_dr4sr.metrics import ndcg_of_ranks, ranks
 from sklearn_dr4sr.model_selection import leave_one_out
@@ -46,6 +47,21 @@ WINDOW = {"Beauty": 5}
 MODELS = {m.__name__: m for m in (SASRec, GRU4Rec, FMLP, GNN, CL4SRec, BSARec)}
 #: The strong setting of a cross-entropy SASRec.
 STRONG = {("SASRec", "ce"): {"hidden_dim": 256, "input_norm": True}}
+
+
+#: The paper's personalizer (its code's step size): what DatasetPersonalizer's defaults depart from.
+PAPER = {
+    "features": ["state"],
+    "hypergradient": "neumann",
+    "neumann_terms": 3,
+    "neumann_step": 1e-3,
+    "temperature": 10,
+    "normalize": False,
+    "validation": "resampled",
+    "robustness": 0,
+    "upper_optimizer": "sgd",
+    "upper_lr": 1e-3,
+}
 
 
 class Stages:
@@ -105,11 +121,41 @@ def run_baselines(split, args) -> None:
         write(args.results, name, {**record, "seconds": stages.seconds, **describe(args)}, rank)
 
 
+def settings(args) -> dict:
+    """What is set beyond the recipe's defaults."""
+    weights = {"weights": args.weights} if args.weights != "joint" else {}
+    personalizer = {"recipe": "paper"} if args.personalizer == PAPER else args.personalizer
+    return {**args.set, **personalizer, **args.origin_weights, **weights}
+
+
+def weighted_by_origin(data: SequenceDataset, weights: dict) -> SequenceDataset:
+    """One weight an origin (1 where none is given): the yardstick of learned weights."""
+    if not weights:
+        return data
+    scalar = np.array([weights.get(origin, 1.0) for origin in ORIGINS], dtype=np.float32)
+    return SequenceDataset(
+        data.histories, data.table, scalar[data.table.origin[data.patterns.rows]]
+    )
+
+
+def personalized(data: SequenceDataset, model, validation, seed: int, args):
+    """The recommender on learned weights: trained jointly, anew, or anew with them dealt out."""
+    personalizer = DatasetPersonalizer(model, random_state=seed, **args.personalizer)
+    personalizer.fit(data, validation)
+    if args.weights == "joint":
+        return personalizer.recommender_
+    weighted = personalizer.transform(data)
+    if args.weights == "permuted":
+        dealt = np.random.default_rng(seed).permutation(weighted.weights)
+        weighted = SequenceDataset(data.histories, data.table, dealt)
+    return model.fit(weighted, validation)
+
+
 def result_name(args, recipe: str, seed: int) -> str:
     """What the files of a run are called: all that departs from the defaults is in it."""
     parts = [args.name, recipe, args.model.lower(), args.loss]
     parts += ["matched"] * (args.steps_per_epoch == "backbone")
-    parts += [f"{key}={value}" for key, value in {**args.set, **args.personalizer}.items()]
+    parts += [f"{key}={value}" for key, value in settings(args).items()]
     if recipe in ("random", "dr4sr", "dr4sr+"):
         parts += [f"K{args.diversity_factor}"] * (args.diversity_factor != 5)
         parts += [f"g{args.generative_probability:g}"] * (args.generative_probability != 0.1)
@@ -121,6 +167,7 @@ def run(split, recipe: str, seed: int, args) -> None:
     stages = Stages()
     window = WINDOW.get(args.name, 10)
     data, notes = training_data(recipe, split.train, window, seed, stages, args)
+    data = weighted_by_origin(data, args.origin_weights)
     backbone_steps = -(-int((split.train.lengths >= 2).sum()) // args.batch_size)
     matched = args.steps_per_epoch == "backbone"
     model = MODELS[args.model](
@@ -137,9 +184,7 @@ def run(split, recipe: str, seed: int, args) -> None:
         **args.set,
     )
     if recipe == "dr4sr+":
-        personalizer = DatasetPersonalizer(model, random_state=seed, **args.personalizer)
-        stages("train", personalizer.fit, data, split.validation)
-        model = personalizer.recommender_
+        model = stages("train", personalized, data, model, split.validation, seed, args)
     else:
         stages("train", model.fit, data, split.validation)
     metrics, rank = stages("evaluate", evaluate, model, split)
@@ -155,7 +200,7 @@ def run(split, recipe: str, seed: int, args) -> None:
         "matched_steps": matched,
         "diversity_factor": args.diversity_factor,
         "generative_probability": args.generative_probability,
-        "settings": {**args.set, **args.personalizer},
+        "settings": settings(args),
         "test": metrics,
         "test_with_rules": blended,
         "validation_ndcg@20": round(epochs[model.best_epoch_ - 1]["valid_ndcg"], 5),
@@ -209,8 +254,8 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Parse the command line and run."""
+def parse(words: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, help="text file: user, then items in order of time")
     parser.add_argument("--recipe", choices=("baselines", *RECIPES), default="backbone")
@@ -228,15 +273,28 @@ def main() -> None:
     parser.add_argument("--generative-probability", type=float, default=0.1, help="gamma")
     parser.add_argument("--set", type=json.loads, default={}, help="model parameters as JSON")
     parser.add_argument("--personalizer", type=json.loads, default={}, help="its parameters, JSON")
+    parser.add_argument("--origin-weights", type=json.loads, default={}, help="of origins, as JSON")
+    parser.add_argument(
+        "--weights",
+        choices=("joint", "retrained", "permuted"),
+        default="joint",
+        help="dr4sr+: the jointly trained model, or a new one on its weights, or on them shuffled",
+    )
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder")
     parser.add_argument("--table", action="store_true")
-    args = parser.parse_args()
+    args = parser.parse_args(words)
+    if args.data is None and not args.table:
+        parser.error("--data is needed, or --table")
+    args.name = args.data and args.data.stem.split("_")[0]
+    return args
+
+
+def main() -> None:
+    """Run what the command line says."""
+    args = parse()
     if args.table:
         print(table())
         return
-    if args.data is None:
-        parser.error("--data is needed, or --table")
-    args.name = args.data.stem.split("_")[0]
     split = leave_one_out(load_sequences(args.data))
     if args.recipe == "baselines":
         run_baselines(split, args)
