@@ -15,6 +15,11 @@ __all__ = ["isolated", "resolve_device", "seed_of"]
 
 T = TypeVar("T")
 
+#: torch's generators are the process's, not a thread's: two calls at once would draw from the same.
+_ONE_AT_A_TIME = threading.Lock()
+#: Whether this code runs inside such a call already (a callback that fits something, say).
+_INSIDE = contextvars.ContextVar("inside", default=False)
+
 
 def resolve_device(device: str) -> torch.device:
     """Device for a ``device=`` parameter: "auto" is cuda where there is one.
@@ -56,6 +61,9 @@ def isolated(function: Callable[[], T], *, seed: int, device: torch.device) -> T
     from the thread that starts them. So the work runs in a fresh thread: its workers are new too,
     all of them flush, and the caller's threads keep their setting.
 
+    Calls from several threads run one after the other, each as if it were alone; for two trainings
+    at once take processes (``n_jobs``).
+
     Parameters
     ----------
     function : callable without arguments
@@ -70,9 +78,19 @@ def isolated(function: Callable[[], T], *, seed: int, device: torch.device) -> T
         What ``function`` returned; what it raised is raised here. A KeyboardInterrupt in the
         caller is passed on to the function, which may end in its own time.
     """
+    if not _INSIDE.get():
+        with _ONE_AT_A_TIME:
+            context = contextvars.copy_context()
+            context.run(_INSIDE.set, True)
+            return _in_own_thread(function, seed, device, context)
+    return _in_own_thread(function, seed, device, contextvars.copy_context())
+
+
+def _in_own_thread(
+    function: Callable[[], T], seed: int, device: torch.device, context: contextvars.Context
+) -> T:
     outcome: dict[str, Any] = {}
     done = threading.Event()
-    context = contextvars.copy_context()
     cuda = [device] if device.type == "cuda" else []
 
     def work() -> None:
