@@ -6,6 +6,7 @@ from .cl4srec import CL4SRec
 from .fmlp import FMLP
 from .gnn import GNN
 from .gru4rec import GRU4Rec
+from .onnx_export import to_onnx
 from .rank_blend import RankBlend
 from .sasrec import SASRec
 
@@ -18,4 +19,5 @@ __all__ = [
     "RankBlend",
     "SASRec",
     "SequentialRecommender",
+    "to_onnx",
 ]

@@ -23,7 +23,9 @@ class _FrequencyRescaler(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         length = x.shape[1]
-        taps = min(len(self.kernel), length)  # further back there is only the padding
+        taps = len(self.kernel)
+        if not torch.compiler.is_compiling():  # an exported length has no value
+            taps = min(taps, length)  # further back there is only the padding
         past = nn.functional.pad(x, (0, 0, taps - 1, 0))  # (batch, taps - 1 + length, dim)
         low = self.kernel[0] * x  # kernel[j] weighs the item j steps back
         for j in range(1, taps):

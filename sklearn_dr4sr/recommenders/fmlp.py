@@ -110,7 +110,7 @@ class FMLPModule(nn.Module):
 
     def encode_last(self, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """States after the last items only, (batch, length) -> (batch, dim)."""
-        row = torch.arange(len(ids), device=ids.device)
+        row = torch.arange(ids.shape[0], device=ids.device)
         if self.mode == "causal":
             return self.encode(ids, lengths)[row, lengths - 1]
         return self._encode_prefixes(ids, row, lengths - 1)
@@ -127,6 +127,8 @@ class FMLPModule(nn.Module):
         at = end[:, None] + torch.arange(1 - self.max_length, 1, device=ids.device)
         padding = self.item_embedding.padding_idx
         prefixes = torch.where(at >= 0, ids[row[:, None], at.clamp(min=0)], padding)
+        if torch.compiler.is_compiling():  # an exported batch has no size to split by
+            return self._run(prefixes)
         parts = prefixes.split(max(1, PREFIX_TOKENS // self.max_length))
         if len(parts) == 1 or not torch.is_grad_enabled():
             return torch.cat([self._run(part) for part in parts])

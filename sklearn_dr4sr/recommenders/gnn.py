@@ -100,6 +100,8 @@ class GNNModule(SASRecModule):
 
     def smoothed_items(self) -> torch.Tensor:
         """Embeddings averaged over the graph, (n_items + 1, dim); once for unchanged weights."""
+        if torch.compiler.is_compiling():  # an exported graph holds the result of an earlier call
+            return self._cached[2]
         weight = self.item_embedding.weight
         kind = (id(weight), weight.dtype, weight.device, torch.is_grad_enabled())
         # by value: comparing takes a hundredth of smoothing, and torch's fused optimizers leave

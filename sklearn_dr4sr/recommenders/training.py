@@ -14,7 +14,14 @@ from ..sequences import Sequences
 from .batching import Batch, Group
 from .losses import cross_entropy_sum, next_item_loss
 
-__all__ = ["SequenceNet", "TimeLeft", "ValidationNDCG", "encode_histories", "held_out_ranks"]
+__all__ = [
+    "SequenceNet",
+    "TimeLeft",
+    "ValidationNDCG",
+    "encode_histories",
+    "held_out_ranks",
+    "last_states",
+]
 
 #: Padded tokens encoded at once when ranking.
 ENCODE_TOKENS = 2**13
@@ -215,10 +222,7 @@ def encode_histories(
         rows = order[start:stop]
         ids = torch.from_numpy(kept[rows].padded(fill=n_items)).to(device)
         size = torch.from_numpy(lengths[rows]).to(device)
-        if hasattr(module, "encode_last"):
-            last = module.encode_last(ids, size)  # (rows, dim)
-        else:
-            last = module.encode(ids, size)[torch.arange(len(rows), device=device), size - 1]
+        last = last_states(module, ids, size)
         if queries is None:
             queries = last.new_zeros(len(histories), last.shape[-1])
         queries[torch.from_numpy(rows).to(device)] = last
@@ -226,6 +230,13 @@ def encode_histories(
     if queries is None:
         queries = torch.zeros(len(histories), module.item_embedding.weight.shape[1], device=device)
     return queries
+
+
+def last_states(module: torch.nn.Module, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """State after the last item of each row of at least one, (rows, length) -> (rows, dim)."""
+    if hasattr(module, "encode_last"):
+        return module.encode_last(ids, lengths)
+    return module.encode(ids, lengths)[torch.arange(ids.shape[0], device=ids.device), lengths - 1]
 
 
 @torch.no_grad()
