@@ -61,21 +61,8 @@ class RecTools:
     """RecTools' SASRec; its feed-forward layers are four times as wide as its states."""
 
     def __init__(self, histories):
-        import pandas as pd
-        from rectools.dataset import Dataset
-
-        place = np.arange(len(histories.codes)) - histories.offsets[:-1][histories.rows]
         self.users = np.arange(len(histories))
-        self.data = Dataset.construct(
-            pd.DataFrame(
-                {
-                    "user_id": histories.rows,
-                    "item_id": histories.codes,
-                    "weight": 1.0,
-                    "datetime": pd.Timestamp("2020-01-01") + pd.to_timedelta(place, unit="D"),
-                }
-            )
-        )
+        self.data = rectools_dataset(histories)
 
     def fit(self, epochs):
         from rectools.models import SASRecModel
@@ -95,6 +82,24 @@ class RecTools:
 
     def rank(self):
         self.model.recommend(users=self.users, dataset=self.data, k=20, filter_viewed=True)
+
+
+def rectools_dataset(sequences):
+    """RecTools' form of sequences: a user a row, its ids the package's codes."""
+    import pandas as pd
+    from rectools.dataset import Dataset
+
+    place = np.arange(len(sequences.codes)) - sequences.offsets[:-1][sequences.rows]
+    return Dataset.construct(
+        pd.DataFrame(
+            {
+                "user_id": sequences.rows,
+                "item_id": sequences.codes,
+                "weight": 1.0,
+                "datetime": pd.Timestamp("2020-01-01") + pd.to_timedelta(place, unit="D"),
+            }
+        )
+    )
 
 
 def clocked(function, *args) -> np.ndarray:
