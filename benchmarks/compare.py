@@ -10,18 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sklearn_dr4sr.metrics import ndcg_of_ranks
+from sklearn_dr4sr.metrics import holm, ndcg_of_ranks, sign_flip_test
 
 RANKS = Path(__file__).parent / "results" / "ranks"
-
-
-def sign_flip(difference: np.ndarray, n: int = 10_000, seed: int = 0) -> float:
-    """Two-sided p-value of a mean difference, under random signs of the users' differences."""
-    rng = np.random.default_rng(seed)
-    difference = difference[difference != 0]  # a zero has no sign
-    observed = abs(difference.sum())
-    flipped = [abs((difference * rng.choice([-1.0, 1.0], len(difference))).sum()) for _ in range(n)]
-    return (1 + np.sum(np.array(flipped) >= observed - 1e-12)) / (n + 1)
 
 
 def main() -> None:
@@ -35,13 +26,16 @@ def main() -> None:
         "ndcg@20": lambda rank: ndcg_of_ranks(rank.astype(int), 20),
         "recall@20": lambda rank: (rank <= 20).astype(float),
     }
-    for metric, gain in gains.items():
-        difference = gain(first) - gain(second)
+    differences = {metric: gain(first) - gain(second) for metric, gain in gains.items()}
+    p_values = [sign_flip_test(difference) for difference in differences.values()]
+    for (metric, difference), p, adjusted in zip(
+        differences.items(), p_values, holm(p_values), strict=True
+    ):
         mean, error = difference.mean(), difference.std() / np.sqrt(len(difference))
-        relative = mean / gain(second).mean()
+        relative = mean / gains[metric](second).mean()
         print(
             f"{metric}: {mean:+.5f} ({relative:+.1%}), 95 % interval {mean - 1.96 * error:+.5f} .. "
-            f"{mean + 1.96 * error:+.5f}, p = {sign_flip(difference):.4f}"
+            f"{mean + 1.96 * error:+.5f}, p = {p:.4f} (Holm over both metrics: {adjusted:.4f})"
         )
 
 

@@ -19,11 +19,10 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.compare import sign_flip
 from benchmarks.run import PAPER, parse, result_name
 from sklearn_dr4sr import DatasetPersonalizer, Sequences
 from sklearn_dr4sr.datasets import load_sequences, make_sequences
-from sklearn_dr4sr.metrics import ndcg_of_ranks
+from sklearn_dr4sr.metrics import ndcg_of_ranks, sign_flip_test
 from sklearn_dr4sr.model_selection import leave_one_out
 from sklearn_dr4sr.recommenders import FMLP, GNN, BSARec, CL4SRec, GRU4Rec, SASRec
 
@@ -161,7 +160,7 @@ def controls(path, seed, options):
     lines = ["| weights | R@20 | N@20 | beside constant | p | validation N@20 |", "|---" * 6 + "|"]
     for variant, record in records.items():
         relative = record["gain"].mean() / constant.mean() - 1
-        p = sign_flip(record["gain"] - constant) if variant != "constant weights" else 1
+        p = sign_flip_test(record["gain"] - constant) if variant != "constant weights" else 1
         test = record["test"]
         lines.append(
             f"| {variant} | {test['recall@20']:.4f} | {test['ndcg@20']:.4f} | {relative:+.1%} "

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.run import RESULTS, parse, result_name
-from sklearn_dr4sr.metrics import ndcg_of_ranks
+from sklearn_dr4sr.metrics import holm, ndcg_of_ranks, sign_flip_test
 
 FILES = {"Beauty": "Beauty.txt", "Toys": "Toys_and_Games.txt"}
 MODELS = ("GRU4Rec", "SASRec", "FMLP", "GNN", "CL4SRec")
@@ -194,32 +194,14 @@ class Shelf:
         return self.per_user(Cell(cell.data, cell.model, "backbone"))
 
 
-def sign_flip(difference: np.ndarray, n: int = 10_000, seed: int = 0) -> float:
-    """Two-sided p-value of a mean difference, under random signs of the users' differences."""
-    rng = np.random.default_rng(seed)
-    difference = difference[difference != 0]  # a zero has no sign
-    observed = abs(difference.sum())
-    flipped = [abs((difference * rng.choice([-1.0, 1.0], len(difference))).sum()) for _ in range(n)]
-    return float((1 + np.sum(np.array(flipped) >= observed - 1e-12)) / (n + 1))
-
-
-def holm(p_values: dict) -> dict:
-    """Holm's step-down correction: p-values that may be read one by one."""
-    adjusted, highest = {}, 0.0
-    for i, (key, p) in enumerate(sorted(p_values.items(), key=lambda pair: pair[1])):
-        highest = max(highest, min(1.0, (len(p_values) - i) * p))
-        adjusted[key] = highest
-    return adjusted
-
-
 def render(wanted: list[Cell], shelf: Shelf) -> str:
     """Markdown: paper, ours, the rules, and whether a recipe differs from its backbone."""
     gains, p_values = {}, {}
     for i, cell in enumerate(wanted):
         ours, base = shelf.per_user(cell), shelf.backbone(cell)
         if cell.recipe != "backbone" and ours is not None and base is not None:
-            gains[i], p_values[i] = ours.mean() / base.mean() - 1, sign_flip(ours - base)
-    p_values = holm(p_values)
+            gains[i], p_values[i] = ours.mean() / base.mean() - 1, sign_flip_test(ours - base)
+    p_values = dict(zip(p_values, holm(list(p_values.values())), strict=True))
     lines = [
         "| data | model | recipe | matched steps | paper N@20 | N@20 | seeds | over backbone "
         "| p (Holm) | rules N@20 | best step | training s | peak MB |",

@@ -79,7 +79,8 @@ class Stages:
 
 def evaluate(model, split) -> tuple[dict, np.ndarray]:
     """Test metrics, and the rank of each row's test item among the first 20 (21: below)."""
-    rank = ranks(split.test, model.predict(split.history, k=20), 20)
+    known = np.array([item is not None for item in split.test])
+    rank = ranks(split.test[known], model.predict(split.history[known], k=20), 20)
     metrics = {}
     for k in (10, 20):
         metrics[f"recall@{k}"] = round(float((rank <= k).mean()), 5)

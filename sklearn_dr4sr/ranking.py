@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._tables import codes_of, long_table, row_ids
 from .dataset import SequenceDataset, as_dataset
-from .metrics import ndcg_at_k
+from .metrics import ranking_scorer
 from .sequences import Sequences, as_items, as_sequences
 
 __all__ = ["BaseRecommender", "top_k"]
@@ -235,8 +235,7 @@ class BaseRecommender(SequenceInput, BaseEstimator):
             In [0, 1].
         """
         check_is_fitted(self, "items_")
-        k = min(20, len(self.items_))
-        return ndcg_at_k(y, self.predict(X, k=k), k=k)
+        return ranking_scorer("ndcg@20")(self, X, y)
 
     def _histories(self, X: Any) -> Sequences:
         """Histories in codes of the catalogue, unknown items skipped."""

@@ -4,12 +4,27 @@ import math
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline
 
+from sklearn_dr4sr import PatternMiner
 from sklearn_dr4sr.baselines import Popularity
-from sklearn_dr4sr.metrics import ndcg_at_k, ranking_scorer, recall_at_k
+from sklearn_dr4sr.metrics import (
+    gini,
+    head_tail_recall_at_k,
+    hit_rate_at_k,
+    map_at_k,
+    mrr_at_k,
+    ndcg_at_k,
+    ranking_scorer,
+    ranks,
+    recall_at_k,
+)
+from sklearn_dr4sr.model_selection import LeaveLastOut
 
 RANKING = [[5, 3, 9, 1], [1, 2, 3, 4], [9, 1, 2, 3]]
 
@@ -22,8 +37,7 @@ RANKING = [[5, 3, 9, 1], [1, 2, 3, 4], [9, 1, 2, 3]]
         ([3, 2, 1], 2, 1, 1 / math.log2(3)),
         ([5, 2, 3], 3, 2 / 3, (1 + 1 / math.log2(3)) / 3),
         ([9, 3, 7], 4, 2 / 3, 1 / 3),  # rank 3 gains 1 / log2(4) = 1 / 2, twice
-        ([None, 1, None], 2, 1, 1),
-        ([None, 7, 3], 4, 1 / 2, 1 / math.log2(5) / 2),
+        ([7, 7, 3], 4, 1 / 3, 1 / math.log2(5) / 3),
     ],
 )
 def test_by_hand(truth, k, recall, ndcg):
@@ -31,22 +45,170 @@ def test_by_hand(truth, k, recall, ndcg):
     assert ndcg_at_k(truth, RANKING, k) == pytest.approx(ndcg)
 
 
+# several held-out items a row; a ranking that ends early
+SEVERAL = [[3, 1], [9], [5, 6, 7, 8, 2], [4]]
+SHORT = [[3, 2, 4, 1], [1, 2, 3, 9], [5, 8, -1, -1], [1, 2, 3, 5]]
+
+
+@pytest.mark.parametrize(
+    ("metric", "k", "expected"),
+    [
+        (recall_at_k, 1, (1 / 2 + 1 / 5) / 4),
+        (recall_at_k, 4, (1 + 1 + 2 / 5 + 0) / 4),
+        (hit_rate_at_k, 1, 2 / 4),
+        (hit_rate_at_k, 4, 3 / 4),
+        (mrr_at_k, 3, (1 + 0 + 1) / 4),
+        (mrr_at_k, 4, (1 + 1 / 4 + 1) / 4),
+        (map_at_k, 1, (1 / 2 + 0 + 1 / 5) / 4),
+        (map_at_k, 4, ((1 + 2 / 4) / 2 + 1 / 4 + (1 + 1) / 5) / 4),
+        (
+            ndcg_at_k,
+            2,
+            (1 / (1 + 1 / math.log2(3)) + 0 + 1) / 4,
+        ),
+        (
+            ndcg_at_k,
+            4,
+            (
+                (1 + 1 / math.log2(5)) / (1 + 1 / math.log2(3))
+                + 1 / math.log2(5)
+                + (1 + 1 / math.log2(3)) / (1 + 1 / math.log2(3) + 1 / 2 + 1 / math.log2(5))
+            )
+            / 4,
+        ),
+    ],
+)
+@pytest.mark.parametrize("text", [False, True])
+def test_several_held_out_items_by_hand(metric, k, expected, text):
+    truth, ranking = SEVERAL, SHORT
+    if text:
+        truth = [[f"item {i}" for i in row] for row in SEVERAL]
+        ranking = [[None if i < 0 else f"item {i}" for i in row] for row in SHORT]
+    assert metric(truth, ranking, k) == pytest.approx(expected)
+
+
+def loop(name, truth, row, k):
+    """One row of a metric, place by place."""
+    found, precisions, gain = set(), [], 0.0
+    first = None
+    for place, item in enumerate(row[:k], start=1):
+        if item in truth and item not in found:
+            found.add(item)
+            precisions.append(len(found) / place)
+            gain += 1 / math.log2(place + 1)
+            first = first or place
+    ideal = sum(1 / math.log2(place + 1) for place in range(1, min(k, len(truth)) + 1))
+    return {
+        "recall": len(found) / len(truth),
+        "hit_rate": float(bool(found)),
+        "mrr": 1 / first if first else 0.0,
+        "map": sum(precisions) / len(truth),
+        "ndcg": gain / ideal,
+    }[name]
+
+
+METRICS = {
+    "recall": recall_at_k,
+    "ndcg": ndcg_at_k,
+    "mrr": mrr_at_k,
+    "map": map_at_k,
+    "hit_rate": hit_rate_at_k,
+}
+
+
 @given(st.data())
 def test_against_a_plain_loop(data):
     n_rows, width = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 7))
     names = data.draw(st.sampled_from([list(range(9)), list("abcdefghi")]))
     ranked = [data.draw(st.permutations(names))[:width] for _ in range(n_rows)]
-    truth = [data.draw(st.sampled_from([None, *names])) for _ in range(n_rows)]
-    truth[0] = names[0]
+    one = data.draw(st.booleans())
+    truth = [
+        data.draw(st.sets(st.sampled_from(names), min_size=1, max_size=1 if one else 5))
+        for _ in range(n_rows)
+    ]
     k = data.draw(st.integers(1, width))
-    gains, hits = [], []
-    for item, row in zip(truth, ranked, strict=True):
-        if item is None:
-            continue
-        hits.append(item in row[:k])
-        gains.append(1 / math.log2(row.index(item) + 2) if item in row[:k] else 0)
-    assert recall_at_k(truth, ranked, k) == pytest.approx(sum(hits) / len(hits))
-    assert ndcg_at_k(truth, ranked, k) == pytest.approx(sum(gains) / len(gains))
+    given_truth = [next(iter(row)) for row in truth] if one else truth
+    for name, metric in METRICS.items():
+        rows = [loop(name, t, row, k) for t, row in zip(truth, ranked, strict=True)]
+        assert metric(given_truth, ranked, k) == pytest.approx(sum(rows) / n_rows)
+    for rank, t, row in zip(ranks(given_truth, ranked, k), truth, ranked, strict=True):
+        assert rank == min([row[:k].index(item) + 1 for item in t if item in row[:k]] or [k + 1])
+
+
+def test_an_item_ranked_twice_counts_once():
+    assert recall_at_k([[3, 4]], [[3, 3, 3]], 3) == 0.5
+    assert map_at_k([[3, 4]], [[3, 3, 4]], 3) == pytest.approx((1 + 2 / 3) / 2)
+
+
+@pytest.mark.filterwarnings("ignore")  # numba's own
+def test_against_ranx():
+    ranx = pytest.importorskip("ranx")  # with NUMBA_DISABLE_JIT=1 it starts at once
+    rng = np.random.default_rng(0)
+    ranking = np.array([rng.permutation(30)[:12] for _ in range(40)])
+    truth = [rng.choice(30, rng.integers(1, 6), replace=False).tolist() for _ in range(40)]
+    judged = ranx.Qrels({str(u): {str(i): 1 for i in row} for u, row in enumerate(truth)})
+    run = ranx.Run(
+        {str(u): {str(i): float(-p) for p, i in enumerate(row)} for u, row in enumerate(ranking)}
+    )
+    for name, metric in METRICS.items():
+        for k in (1, 5, 12):
+            wanted = ranx.evaluate(judged, run, f"{name}@{k}")
+            assert metric(truth, ranking, k) == pytest.approx(wanted), (name, k)
+
+
+def test_head_and_tail_by_hand():
+    train = [[1, 2, 3], [1, 2], [1, 4], [1, 5]]  # counts 4, 2, 1, 1, 1; the head is 1
+    truth, ranking = [1, 1, 2, 9], [[1, 2], [5, 4], [2, 1], [1, 2]]
+    assert head_tail_recall_at_k(truth, ranking, 2, train) == (1 / 2, 1 / 2)
+    assert head_tail_recall_at_k(truth, ranking, 2, {1: 4, 2: 2, 3: 1, 4: 1, 5: 1}) == (0.5, 0.5)
+    assert head_tail_recall_at_k(truth, ranking, 2, train, head_share=0.21) == (2 / 3, 0)
+    # equal counts: the smaller id is the more popular
+    assert head_tail_recall_at_k([3, 4], [[3], [3]], 1, train, head_share=0.6) == (1, 0)
+    head, tail = head_tail_recall_at_k([1], [[1]], 1, train)
+    assert head == 1
+    assert math.isnan(tail)
+
+
+def test_head_and_tail_name_what_is_wrong():
+    with pytest.raises(ValueError, match=r"head_share .* 1"):
+        head_tail_recall_at_k([1], [[1]], 1, [[1]], head_share=1)
+    with pytest.raises(ValueError, match="row 1: expected one held-out item, got 2"):
+        head_tail_recall_at_k([[1], [1, 2]], [[1], [1]], 1, [[1]])
+    with pytest.raises(ValueError, match="count of item 'tea' must not be negative, got -1"):
+        head_tail_recall_at_k(["tea"], [["tea"]], 1, {"cup": 1, "tea": -1})
+
+
+@pytest.mark.parametrize("metric", list(METRICS.values()))
+@pytest.mark.parametrize(
+    "y",
+    [
+        [1, None, 3],
+        [1.0, float("nan"), 3.0],
+        np.array([1.0, np.nan, 3.0]),
+        pd.Series([1, None, 3]),
+        pd.Series([1, pd.NA, 3], dtype="Int64"),
+        [1, pd.NA, 3],
+        pd.Series([1, pd.NA, 3], dtype=object),
+        [[1], [], [3]],
+        [[1], None, [3]],
+    ],
+)
+def test_a_missing_held_out_item_is_named(metric, y):
+    with pytest.raises((ValueError, TypeError), match=r"y.*row 1: .*(no held-out item|<NA>)"):
+        metric(y, RANKING, 2)
+
+
+def test_bad_ids_are_named():
+    with pytest.raises(TypeError, match="row 1: expected int or str ids, got <NA>"):
+        recall_at_k([1, 2], np.array([[1, 2], [2, pd.NA]], dtype=object), 2)
+    with pytest.raises(TypeError, match="y_true holds int ids, y_pred str ids"):
+        recall_at_k([1, 2], [["1"], ["2"]], 1)
+
+
+def test_a_frame_of_rankings_is_taken():
+    frame = pd.DataFrame({"first": [5, 1], "second": [2, np.nan]})
+    assert recall_at_k(pd.Series([2, 1]), frame, 2) == 1
+    assert mrr_at_k(pd.Series(["a", "b"]), pd.DataFrame({0: ["b", "b"], 1: ["a", None]}), 2) == 0.75
 
 
 @pytest.mark.parametrize("metric", [recall_at_k, ndcg_at_k])
@@ -62,8 +224,6 @@ def test_bad_shapes_and_no_truth(metric):
         metric([1, 2], RANKING, 1)
     with pytest.raises(ValueError, match=r"y_pred.*shape \(4,\)"):
         metric([1], [1, 2, 3, 4], 1)
-    with pytest.raises(ValueError, match="no row has a held-out item"):
-        metric([None, np.nan, None], RANKING, 1)
 
 
 def test_the_mark_of_an_absent_item_is_no_hit():
@@ -111,10 +271,61 @@ def test_scorer_pickles():
     assert scorer(Counting(RANKING), None, [5, 1, 9]) == {"recall@1": 1.0, "ndcg@2": 1.0}
 
 
-@pytest.mark.parametrize("name", ["recall", "recall@0", "map@10", "ndcg@-1", "ndcg@2.5", 20])
+@pytest.mark.parametrize("name", ["recall", "recall@0", "precision@10", "ndcg@-1", "ndcg@2.5", 20])
 def test_scorer_names_an_unknown_metric(name):
     with pytest.raises(ValueError, match=f"got {name!r}"):
         ranking_scorer("recall@10", name)
+
+
+def test_scorer_leaves_unknown_rows_out():
+    score = ranking_scorer("recall@1", "mrr@4", "coverage@1", train=[[1]])
+    model = Counting(RANKING)
+    model.items_ = np.arange(1, 10)
+    assert score(model, None, [None, 1, 2]) == {
+        "recall@1": 0.5,
+        "mrr@4": pytest.approx((1 + 1 / 3) / 2),
+        "coverage@1": pytest.approx(2 / 9),
+    }
+    with pytest.raises(ValueError, match="no row has a held-out item"):
+        score(model, None, [None, np.nan, None])
+
+
+def test_scorer_of_every_metric():
+    model = Counting(RANKING)
+    model.items_ = np.array([1, 2, 3, 4, 5, 9])
+    X, y = [[1, 1, 1], [2], [3, 4]], [5, 2, 1]
+    vectors = np.eye(6)
+    scores = ranking_scorer(
+        "head_recall@4", "tail_recall@1", "coverage@1", "gini@2", "novelty@1",
+        "average_popularity@2", "intra_list_diversity@3", "map@2", "hit_rate@2",
+        embeddings=(model.items_, vectors),
+    )(model, X, y)  # fmt: skip
+    assert scores == {
+        "head_recall@4": 0.0 + 1.0,  # of 1, which is ranked second in row 2
+        "tail_recall@1": 1 / 2,
+        "coverage@1": 3 / 6,
+        "gini@2": gini([2, 1, 1, 0, 1, 1]),
+        "novelty@1": pytest.approx((math.log2(6) + 1 + math.log2(6)) / 3),
+        "average_popularity@2": pytest.approx(((0 + 1) + (3 + 1) + (0 + 3)) / 6),
+        "intra_list_diversity@3": pytest.approx(1),
+        "map@2": pytest.approx((1 + 1 / 2 + 1 / 2) / 3),
+        "hit_rate@2": 1,
+    }
+    with pytest.raises(ValueError, match="Counting has no item_embeddings_"):
+        ranking_scorer("intra_list_diversity@3")(model, X, y)
+
+
+def test_scorer_finds_the_catalogue_in_a_pipeline_and_a_search():
+    X, y = [[1, 2], [1, 2, 3], [3, 1]], [3, 1, 2]
+    scores = ranking_scorer("coverage@1", "recall@1", train=X)
+    pipe = Pipeline([("mine", PatternMiner(min_support=1)), ("popular", Popularity())])
+    search = GridSearchCV(
+        pipe, {"mine__window_size": [2, 3]}, cv=LeaveLastOut(), scoring=scores, refit="recall@1"
+    ).fit(X, y)
+    first = search.best_estimator_.predict(X, k=1).ravel().tolist()
+    wanted = len(set(first) - {-1}) / 3  # a row whose items were all seen has none
+    assert scores(search.best_estimator_, X, y)["coverage@1"] == wanted
+    assert search.cv_results_["mean_test_coverage@1"].tolist() == [wanted, wanted]
 
 
 def test_scorer_needs_metrics_and_y():

@@ -1,0 +1,148 @@
+"""True items, rankings and item counts as arrays: what every metric starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..sequences import Sequences, as_items, as_sequences, positions_in
+
+__all__ = ["encode_ranking", "item_counts", "relevance", "true_items"]
+
+
+def encode_ranking(y_pred: ArrayLike, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """First ``k`` places of each ranking as codes.
+
+    Returns
+    -------
+    codes : ndarray of int64, shape (n_rows, k)
+        Positions in ``items``; -1 at the end of a ranking that is shorter than ``k`` (where
+        ``predict`` writes -1 or None).
+    items : ndarray of int64 or object (str), sorted
+
+    Raises
+    ------
+    ValueError, TypeError
+        If ``y_pred`` is no matrix of ids, or ``k`` is not in 1 .. its width.
+    """
+    y_pred = np.asarray(y_pred)
+    if y_pred.ndim != 2:
+        raise ValueError(f"y_pred: expected (n_rows, n_ranked) item ids, got shape {y_pred.shape}")
+    if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or not 1 <= k <= y_pred.shape[1]:
+        raise ValueError(
+            f"k must be an integer in 1 .. {y_pred.shape[1]} (ranked items), got {k!r}"
+        )
+    top = y_pred[:, :k]
+    codes = np.full(top.shape, -1, dtype=np.int64)
+    if top.dtype.kind in "iu":
+        items, codes[top >= 0] = np.unique(top[top >= 0].astype(np.int64), return_inverse=True)
+        return codes, items
+    flat = top.ravel().tolist()
+    present = np.empty(len(flat), dtype=bool)
+    for at, item in enumerate(flat):
+        if isinstance(item, float) and item.is_integer():  # integers in a column that has NaN
+            item = flat[at] = int(item)
+        whole = isinstance(item, (int, np.integer)) and not isinstance(item, bool)
+        missing = item is None or (isinstance(item, float) and np.isnan(item))
+        if not (whole or missing or isinstance(item, str)):
+            raise TypeError(f"y_pred, row {at // k}: expected int or str ids, got {item!r}")
+        present[at] = item >= 0 if whole else isinstance(item, str)
+    ranked = as_sequences([[item for item, there in zip(flat, present, strict=True) if there]])
+    codes.ravel()[present] = ranked.codes
+    return codes, ranked.items
+
+
+def true_items(y_true: Any, n_rows: int) -> Sequences:
+    """Relevant items of each row: one, or several (a list of lists); empty where unknown.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If ``y_true`` is not one id, or one list of ids, a row.
+    """
+    several = (list, tuple, set, frozenset, np.ndarray)
+    if hasattr(y_true, "__array__"):
+        y_true = np.asarray(y_true)
+    flat_list = isinstance(y_true, (list, tuple)) or getattr(y_true, "ndim", 0) == 1
+    if isinstance(y_true, Sequences):
+        truth = y_true
+    elif flat_list and any(isinstance(row, several) for row in y_true):
+        rows = [[] if row is None else row for row in y_true]
+        truth = as_sequences([list(row) if isinstance(row, several) else row for row in rows])
+    else:
+        one = as_items(y_true, n_rows).tolist()
+        truth = as_sequences([[] if item is None else [item] for item in one])
+    if len(truth) != n_rows:
+        raise ValueError(f"y has {len(truth)} entries, X has {n_rows} rows: they must be equal")
+    return truth
+
+
+def relevance(y_true: Any, y_pred: ArrayLike, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where the true items stand in the rankings.
+
+    Returns
+    -------
+    hits : ndarray of bool, shape (n_rows, k)
+        Whether the item at each place is a true one (the first time that it is ranked).
+    n_true : ndarray of int64, shape (n_rows,)
+        Distinct true items of each row, at least 1.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :func:`encode_ranking` and :func:`true_items`; if a row has no true item; if one holds
+        integer ids and the other strings.
+    """
+    codes, items = encode_ranking(y_pred, k)
+    truth = true_items(y_true, len(codes))
+    if len(truth) == 0:
+        raise ValueError("y_true, y_pred: there is no row")
+    if (truth.lengths == 0).any():
+        raise ValueError(
+            f"y_true, row {int(truth.lengths.argmin())}: no held-out item (None or NaN); leave "
+            "such rows out of y_true and y_pred, as ranking_scorer does"
+        )
+    if len(items) and items.dtype != truth.items.dtype:
+        kinds = ["str" if ids.dtype == object else "int" for ids in (truth.items, items)]
+        raise TypeError(f"y_true holds {kinds[0]} ids, y_pred {kinds[1]} ids: they cannot match")
+    at = positions_in(items, truth.items)[truth.codes]
+    key = truth.rows * (len(items) + 1) + at  # a pair of row and item as one number
+    n_true = np.bincount(
+        np.unique(truth.rows * len(truth.items) + truth.codes) // len(truth.items),
+        minlength=len(truth),
+    )
+    ranked = np.arange(len(codes))[:, None] * (len(items) + 1) + codes
+    hits = np.isin(ranked, key[at >= 0]) & (codes >= 0)
+    place = np.flatnonzero(hits)
+    again = np.ones(len(place), dtype=bool)
+    again[np.unique(ranked.ravel()[place], return_index=True)[1]] = False
+    hits.ravel()[place[again]] = False
+    return hits, n_true
+
+
+def item_counts(train: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Items, sorted, and how often each occurs: of training sequences, or of a mapping.
+
+    Parameters
+    ----------
+    train : item sequences or mapping of id to count
+
+    Raises
+    ------
+    ValueError, TypeError
+        On bad sequences or counts, naming the row or the item.
+    """
+    if not isinstance(train, Mapping):
+        sequences = as_sequences(train).compact()
+        return sequences.items, np.bincount(sequences.codes, minlength=len(sequences.items))
+    listed = as_sequences([list(train)])
+    counts = np.array([float(count) for count in train.values()])
+    for item, count in zip(train, counts.tolist(), strict=True):
+        if not 0 <= count < np.inf:
+            raise ValueError(f"the count of item {item!r} must not be negative, got {count}")
+    ordered = np.empty(len(counts))
+    ordered[listed.codes] = counts
+    return listed.items, ordered
