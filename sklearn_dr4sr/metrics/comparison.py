@@ -263,7 +263,7 @@ def sign_flip_test(
         drawn = np.frombuffer(random.bytes(rows * (-(-len(x) // 8))), dtype=np.uint8)
         bits = np.unpackbits(drawn.reshape(rows, -1), axis=1, count=len(x))
         extreme += np.count_nonzero(np.abs(x.sum() - 2 * (bits @ x)) >= observed)
-    return (1 + extreme) / (1 + n_resamples)
+    return float((1 + extreme) / (1 + n_resamples))
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:
