@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from skorch.callbacks import EarlyStopping
 
+from .._callbacks import fresh_callbacks
 from .._torch import isolated, resolve_device, seed_of
 from ..checkpoint import Checkpoint, check_checkpoint, fingerprint
 from ..dataset import SequenceDataset
@@ -73,7 +74,10 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
     exclude_seen : bool, default=True
         Keep the history's own items out of the ranking, as the paper's code does.
     callbacks : list of skorch callbacks or None, default=None
-        Passed on to the skorch net.
+        What the skorch net calls; each fit takes copies. Where ``y`` is given they find
+        "valid_ndcg" in ``net.history``, and "valid_ndcg_best", whether it is the highest so far. In
+        place of a callback there may be a callable without arguments that makes one for each fit:
+        for what cannot be cloned, such as an open TensorBoard writer.
     checkpoint_dir : str, path or None, default=None
         Where the whole state of the training is written after each epoch: a directory for this
         estimator alone, and for one fit at a time. A fit that was killed goes on from there when it
@@ -341,7 +345,7 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
             iterator_train__seed=seed,
             iterator_train__steps=self.steps_per_epoch,
             train_split=None,
-            callbacks=callbacks + list(self.callbacks or []),
+            callbacks=callbacks + fresh_callbacks(self.callbacks),
             device=str(device),
             verbose=self.verbose,
             **module_parameters,

@@ -163,6 +163,9 @@ class SequenceNet(ResumableNet):
 class ValidationNDCG(Callback):
     """Record NDCG@20 of the held-out items after each epoch, as "valid_ndcg".
 
+    And as "valid_ndcg_best" whether it is higher than ever before: what skorch's ``Checkpoint``
+    monitors by that name, and what its printed table marks.
+
     Parameters
     ----------
     histories : Sequences
@@ -186,7 +189,10 @@ class ValidationNDCG(Callback):
         rank = held_out_ranks(
             queries, net.item_matrix().detach(), self.histories, self.target, self.exclude_seen
         )
-        net.history.record("valid_ndcg", float(ndcg_of_ranks(rank, 20).mean()))
+        ndcg = float(ndcg_of_ranks(rank, 20).mean())
+        best = max((epoch["valid_ndcg"] for epoch in net.history[:-1]), default=-np.inf)
+        net.history.record("valid_ndcg", ndcg)
+        net.history.record("valid_ndcg_best", ndcg > best)
 
 
 class TimeLeft(Callback):

@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted, check_memory
 
+from .._callbacks import fresh_callbacks
 from .._torch import resolve_device, seed_of
 from ..checkpoint import Checkpoint, check_checkpoint, fingerprint
 from ..dataset import ORIGINS, PatternTable, SequenceDataset, as_dataset
@@ -80,7 +81,8 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
         and ``verbose``, takes its result over: a search over γ pre-trains once. Needs an integer
         ``random_state``.
     callbacks : list of skorch callbacks or None, default=None
-        Not called where a pre-training is taken from ``memory``.
+        As of :class:`~sklearn_dr4sr.recommenders.SequentialRecommender`. Not called where a
+        pre-training is taken from ``memory``.
     checkpoint_dir : str, path or None, default=None
         Where the state of the pre-training is written after each epoch, for one fit at a time. A
         fit that was killed goes on from there when it is called again with the same data and
@@ -299,7 +301,7 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
                 },
                 seed=seed,
                 device=self.device,
-                callbacks=[*(self.callbacks or []), *checkpoint],
+                callbacks=[*fresh_callbacks(self.callbacks), *checkpoint],
                 verbose=self.verbose,
             )
         except Interrupted as interrupt:
