@@ -34,6 +34,7 @@ from sklearn.frozen import FrozenEstimator
 import sklearn_dr4sr
 from benchmarks.recipes import RECIPES, training_data
 from sklearn_dr4sr import DatasetPersonalizer, SequenceDataset
+from sklearn_dr4sr._torch import resolve_device
 from sklearn_dr4sr.baselines import MarkovChain, Popularity, SequentialRules
 from sklearn_dr4sr.dataset import ORIGINS
 from sklearn_dr4sr.datasets import load_sequences
@@ -109,6 +110,14 @@ def describe(args) -> dict:
         },
         "machine": f"{platform.machine()}, {torch.get_num_threads()} torch threads",
     }
+
+
+def describe_device(device: str) -> dict:
+    """Name of the accelerator and the most of its memory that was taken, where there is one."""
+    if resolve_device(device).type != "cuda":
+        return {}
+    peak = torch.cuda.max_memory_allocated(device if device != "auto" else None)
+    return {"device": torch.cuda.get_device_name(), "peak_device_memory_mb": peak // 2**20}
 
 
 def run_baselines(split, args) -> None:
@@ -215,6 +224,7 @@ def run(split, recipe: str, seed: int, args) -> None:
         "epoch_seconds": [round(e["dur"], 2) for e in epochs],
         "validation": [round(e["valid_ndcg"], 5) for e in epochs],
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        **describe_device(args.device),
         "parameters": {k: v for k, v in model.get_params().items() if not callable(v)},
         **notes,
         **describe(args),
