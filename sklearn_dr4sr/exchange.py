@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from itertools import pairwise
 from os import PathLike
 from pathlib import Path
@@ -15,6 +16,9 @@ from .patterns import ORIGINS
 from .sequences import Sequences
 
 __all__ = ["Exchange"]
+
+#: What a notebook shows of the first rows: rows, lines of each, characters of each line.
+HTML_ROWS, HTML_LINES, HTML_WIDTH = 3, 8, 100
 
 
 class Exchange:
@@ -174,6 +178,12 @@ class Exchange:
         row 0                  1 2 3
           mined (support 2)    1 3
         """
+        lines = self._explained(row)
+        width = max(len(label) for label, _ in lines) + 4
+        return "\n".join(f"{label:<{width}}{' '.join(items)}".rstrip() for label, items in lines)
+
+    def _explained(self, row: int) -> list[tuple[str, list[str]]]:
+        """Label and items of a row's history, and of each of its patterns."""
         history = self.histories[row]
         part = self[[row]]
         table, weights = part.table, part.weights
@@ -182,15 +192,14 @@ class Exchange:
             names[at] = "*" + names[at]
         if weights is not None:
             names = [f"{name}({w:.2f})" for name, w in zip(names, weights.tolist(), strict=True)]
-        lines = [(f"row {row}", map(str, history))]
+        lines = [(f"row {row}", [str(item) for item in history])]
         for origin, support, memory, items in zip(
             part.origin, table.support, table.memory, _split(table.sequences, names), strict=True
         ):
             known = [f"support {support}"] if support else []
             known += [f"memory {memory}"] if memory >= 0 else []
             lines.append((f"  {origin}" + (f" ({', '.join(known)})" if known else ""), items))
-        width = max(len(label) for label, _ in lines) + 4
-        return "\n".join(f"{label:<{width}}{' '.join(items)}".rstrip() for label, items in lines)
+        return lines
 
     def _repr_html_(self) -> str:
         """A summary for notebooks; patterns that are not made yet stay so."""  # noqa: D401
@@ -209,7 +218,19 @@ class Exchange:
             for name, count, length, mean in lines
         )
         head = "".join(f"<th>{name}</th>" for name in ("", "number", "mean length", "mean support"))
-        return f"<table><caption>{self!r}</caption><tr>{head}</tr>{body}</table>"
+        html = f"<table><caption>{self!r}</caption><tr>{head}</tr>{body}</table>"
+        if self._table is not None and len(histories):
+            rows = range(min(HTML_ROWS, len(histories)))
+            told = escape("\n".join(_shortened(self.explain(row)) for row in rows))
+            html += f"<details><summary>first rows</summary><pre>{told}</pre></details>"
+        return html
+
+
+def _shortened(text: str) -> str:
+    """Cut lines that are many, and such as are long."""
+    lines = text.splitlines()
+    left = [f"  ... {len(lines) - HTML_LINES} more"] if len(lines) > HTML_LINES else []
+    return "\n".join(line[:HTML_WIDTH] for line in lines[:HTML_LINES] + left)
 
 
 def _split(sequences: Sequences, values: Any) -> list:

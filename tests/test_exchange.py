@@ -218,3 +218,19 @@ def test_the_summary_for_notebooks_makes_no_patterns():
     html = made()._repr_html_()
     cells = [part.split("</td>")[0] for part in html.split("<td>")[1:]]
     assert cells == ["3", "1.7", "", "2", "2.0", "", "1", "2.0", "7.0", "1", "3.0", ""]
+
+
+def test_the_summary_for_notebooks_tells_the_first_rows_escaped():
+    html = made(text=True)._repr_html_()
+    told = html.split("<pre>")[1].split("</pre>")[0]
+    assert "&lt;b&gt;" in told
+    assert "<b>" not in html
+    assert [line for line in told.splitlines() if line.startswith("row ")] == [
+        "row 0                  tea pot thé &lt;b&gt;",
+        "row 1                       thé &lt;b&gt;",
+        "row 2",
+    ]
+    many = SequenceDataset([[1]] * 9, [[1]] * 40, source=[0] * 20 + [1] * 20)._repr_html_()
+    told = many.split("<pre>")[1]
+    assert told.count("row ") == 3
+    assert told.count("... 13 more") == 2

@@ -119,8 +119,9 @@ class DatasetPersonalizer(SequenceInput, TransformerMixin, BaseEstimator):
         g of the paper.
     items_ : ndarray of shape (n_items,)
     upper_history_ : list of dict
-        An entry an upper step: "step" (lower steps before it), "dev_loss", and mean and standard
-        deviation of the weights in its batch.
+        An entry an upper step: "step" (lower steps since the warm-up), "dev_loss", "gradient_norm"
+        (of the hypergradient, before it is clipped), and "weight_mean" and "weight_std" of the
+        weights in its batch.
     n_diverged_ : int
         Upper steps whose Neumann sum diverged.
 

@@ -252,7 +252,7 @@ class _UpperLoop:
             net.twice_differentiable, net._phase = False, "lower"
         for parameter, g in zip(self.phi, gradient, strict=True):
             parameter.grad = g
-        torch.nn.utils.clip_grad_norm_(self.phi, s.gradient_clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.phi, s.gradient_clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
         if not all(torch.isfinite(p).all() for p in self.phi):
@@ -264,6 +264,7 @@ class _UpperLoop:
             {
                 "step": net.settings.inner_steps * (len(self.history) + 1),
                 "dev_loss": dev_loss,
+                "gradient_norm": norm.item(),
                 "weight_mean": net._weights.mean().item(),
                 "weight_std": net._weights.std(unbiased=False).item(),
             }
