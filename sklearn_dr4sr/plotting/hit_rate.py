@@ -122,11 +122,13 @@ class HitRateDisplay:
         histories = as_sequences(X)
         truth = as_items(y, len(histories))
         known = np.array([item is not None for item in truth], dtype=bool)
+        if not known.any():
+            raise ValueError("y: no row has a held-out item")
         hits = {}
         for name, model in as_named("estimator", estimator).items():
             ranking = np.asarray(model.predict(X, k=k))
             width = ranking.shape[1]  # less than k where the catalogue is smaller
-            hits[name] = ranks(truth, ranking, width) <= width
+            hits[name] = ranks(truth[known], ranking[known], width) <= width
         code = positions_in(histories.items, truth[known])
         seen = np.bincount(histories.codes, minlength=len(histories.items))
         groups = {

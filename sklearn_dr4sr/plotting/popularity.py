@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..dataset import as_dataset
+from ..metrics import gini
 from ._style import GREY, as_named, despine, line_styles, make_axes
 
 __all__ = ["PopularityDisplay"]
@@ -33,7 +34,7 @@ class PopularityDisplay:
     -----
     With counts :math:`c_1 \le \dots \le c_n`, the curve joins
     :math:`(i/n, \sum_{j \le i} c_j / \sum_j c_j)`, and the coefficient is twice the area between
-    it and the diagonal, :math:`\sum_i (2i - n - 1) c_i / (n \sum_i c_i)`.
+    it and the diagonal: :func:`sklearn_dr4sr.metrics.gini`.
 
     Examples
     --------
@@ -49,7 +50,7 @@ class PopularityDisplay:
 
     def __init__(self, counts: dict[str, np.ndarray]) -> None:
         self.counts = counts
-        self.gini = {name: _gini(count) for name, count in counts.items()}
+        self.gini = {name: gini(count) for name, count in counts.items()}
 
     @classmethod
     def from_dataset(cls, dataset: Any, *, ax: Any = None) -> PopularityDisplay:
@@ -69,7 +70,7 @@ class PopularityDisplay:
         Raises
         ------
         ValueError
-            If there is no data set, or one is named "histories".
+            If there is no data set, one holds no item, or one is named "histories".
         """
         named = dataset if isinstance(dataset, dict) else {"patterns": dataset}
         named = {name: as_dataset(data) for name, data in as_named("dataset", named).items()}
@@ -104,7 +105,7 @@ class PopularityDisplay:
         (ax,) = make_axes(ax, size=(4.2, 4.0))
         ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, label="all alike: Gini 0")
         for (name, count), style in zip(self.counts.items(), line_styles(), strict=False):
-            share = np.concatenate([[0], np.sort(count).cumsum() / max(1, count.sum())])
+            share = np.concatenate([[0], np.sort(count).cumsum() / count.sum()])
             at = np.linspace(0, 1, len(share))
             ax.plot(
                 at, share, **style | {"marker": ""}, label=f"{name}: Gini {self.gini[name]:.3f}"
@@ -120,9 +121,3 @@ class PopularityDisplay:
         despine(ax)
         self.ax_, self.figure_ = ax, ax.figure
         return self
-
-
-def _gini(count: np.ndarray) -> float:
-    n, place = len(count), np.arange(1, len(count) + 1)
-    total = n * count.sum()
-    return float(((2 * place - n - 1) * np.sort(count)).sum() / total) if total else 0.0
