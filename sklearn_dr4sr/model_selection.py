@@ -104,8 +104,11 @@ def global_time_split(
     Raises
     ------
     ValueError
-        If times and interactions differ in number, times fall within a row, or ``test_from`` lies
-        before ``validation_from``.
+        If times and interactions differ in number, times fall within a row, are missing or neither
+        numbers nor dates, if there are none to take a quantile of, or if ``test_from`` lies before
+        ``validation_from``.
+    TypeError
+        If ``times`` is no array and no sequence.
 
     Notes
     -----
@@ -124,6 +127,10 @@ def global_time_split(
     """
     rows = as_sequences(sequences)
     when = _flat_times(rows, times)
+    if len(when) == 0 and (validation_from is None or test_from is None):
+        raise ValueError(
+            "times is empty, so it has no quantiles: give validation_from and test_from"
+        )
     if validation_from is None:
         validation_from = np.quantile(when, 0.8, method="higher")
     if test_from is None:
@@ -147,6 +154,8 @@ def global_time_split(
 
 def _flat_times(rows: Sequences, times: Any) -> np.ndarray:
     """One time an interaction, checked against the rows."""
+    if not hasattr(times, "__len__"):
+        raise TypeError(f"times: expected one time an interaction, got {times!r}")
     if len(times) == len(rows) and len(times) and np.ndim(times[0]) == 1:
         for row, (given, wanted) in enumerate(zip(times, rows.lengths, strict=True)):
             if len(given) != wanted:
@@ -157,6 +166,11 @@ def _flat_times(rows: Sequences, times: Any) -> np.ndarray:
         raise ValueError(
             f"times: expected one for each of {len(rows.codes)} interactions, got {when.shape}"
         )
+    if when.dtype.kind not in "iufmMOU":  # an empty structured array as well
+        raise ValueError(f"times: expected numbers or dates, got the dtype {when.dtype}")
+    unknown = when != when  # NaN and NaT
+    if unknown.any():
+        raise ValueError(f"row {rows.rows[int(unknown.argmax())]}: a time is missing (NaN or NaT)")
     same_row = rows.rows[1:] == rows.rows[:-1]
     falls = same_row & (when[1:] < when[:-1])
     if falls.any():

@@ -136,3 +136,31 @@ def test_global_time_split_names_what_is_wrong():
         global_time_split([[1], [2, 3]], [[1], [3, 2]])
     with pytest.raises(ValueError, match="test_from=1 lies before"):
         global_time_split([[1], [2, 3]], [[1], [2, 3]], validation_from=2, test_from=1)
+
+
+STRUCTURED = np.dtype([("day", int), ("hour", int)])
+
+
+@pytest.mark.parametrize(
+    ("rows", "times", "error", "message"),
+    [
+        ([[]], np.zeros(0, STRUCTURED), ValueError, r"numbers or dates, got the dtype \[\('day'"),
+        ([[1, 2]], np.zeros(2, STRUCTURED), ValueError, "numbers or dates"),
+        ([[1], [2, 3]], [True, False, True], ValueError, "numbers or dates, got the dtype bool"),
+        ([[1], [2, 3]], [1.0, 2.0, np.nan], ValueError, "row 1: a time is missing"),
+        ([[1], [2]], np.array(["2020", "NaT"], "M8[D]"), ValueError, "row 1: a time is missing"),
+        ([[1], [2]], 7, TypeError, "times: .* got 7"),
+    ],
+)
+def test_bad_times_are_named(rows, times, error, message):
+    for moments in ({}, {"validation_from": 1, "test_from": 2}):
+        with pytest.raises(error, match=message):
+            global_time_split(rows, times, **moments)
+
+
+def test_without_interactions_the_moments_must_be_given():
+    with pytest.raises(ValueError, match="times is empty"):
+        global_time_split([[], []], [], test_from=3)
+    split = global_time_split([[], []], [], validation_from=1, test_from=2)
+    assert list(split.train) == list(split.history) == [[], []]
+    assert split.test.tolist() == [None, None]
