@@ -7,30 +7,58 @@ from os import PathLike
 import numpy as np
 from sklearn.utils import check_random_state
 
+from .files import TABLES, is_integer, read_file, table_suffix
 from .interactions import Interactions, sequences_from_interactions
 from .sequences import Sequences
 
 __all__ = ["Interactions", "load_sequences", "make_sequences", "sequences_from_interactions"]
 
 
-def load_sequences(path: str | PathLike) -> Sequences:
-    r"""Read the paper's text format: a line is a user and then the items in order of time.
+def load_sequences(
+    path: str | PathLike,
+    *,
+    user: str | None = None,
+    item: str | None = None,
+    time: str | None = None,
+    min_count: int = 1,
+    duplicates: str = "keep",
+    names: list[str] | None = None,
+    return_details: bool = False,
+) -> Sequences | Interactions:
+    r"""Read sequences from a file: the paper's text format, or a table of interactions.
 
     Parameters
     ----------
     path : str or path
-        Text file, UTF-8. Fields are separated by white space; blank lines are skipped. Items are
-        integer ids where all of them are non-negative integers, else strings.
+        By its suffix: ``.inter``, a RecBole atomic file; ``.csv``, ``.tsv`` (any of these three may
+        end in ``.gz``) or ``.parquet``, an interaction a line; any other, ``.txt`` say, the paper's
+        format, where a line is a user and then the items in order of time, separated by white
+        space (blank lines are skipped, the user's id is not kept). Text is UTF-8. Items are integer
+        ids where all of them are non-negative integers without leading zeros, else strings.
+    user, item, time : str or None, default=None
+        Names of the columns of a table. None: "user_id", "item_id" and "timestamp" in ``.inter``,
+        else "user", "item" and "time". Times are numbers or, all of them, ISO dates.
+    min_count : int, default=1
+        Of a table: the k-core that is kept (5 in the paper); 1 keeps all.
+    duplicates : {"keep", "first", "last"}, default="keep"
+        Of a table: as in :func:`sequences_from_interactions`.
+    names : list of str or None, default=None
+        Of a text table: the names of its columns, where its first line does not hold them.
+    return_details : bool, default=False
+        Of a table: return :class:`Interactions`, with users, times and what was dropped.
 
     Returns
     -------
-    Sequences
-        One row a line; the user's id (the first field) is not kept.
+    Sequences or Interactions
+        Of the paper's format, one row a line; of a table, one row a user, in order of their ids.
 
     Raises
     ------
-    ValueError
-        If the file holds no sequence, or a line holds a user without an item.
+    ImportError
+        For a table, without narwhals and pandas (text) or pyarrow (Parquet).
+    ValueError, TypeError
+        If the file holds no sequence; on a malformed line, with its number; on a missing column; if
+        a parameter for tables is given with the paper's format.
     OSError
         If the file cannot be read.
 
@@ -43,7 +71,38 @@ def load_sequences(path: str | PathLike) -> Sequences:
     ...     _ = path.write_text("ann 3 1 2\nbob 1 2\n")
     ...     list(load_sequences(path))
     [[3, 1, 2], [1, 2]]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "shop.csv")
+    ...     _ = path.write_text("who,item,time\nbob,tea,2\nann,pot,3\nbob,cup,1\n")
+    ...     list(load_sequences(path, user="who"))
+    [['pot'], ['cup', 'tea']]
     """
+    if table_suffix(path) is not None:
+        frame, columns = read_file(path, (user, item, time), names)
+        try:
+            return sequences_from_interactions(
+                frame, *columns, min_count, duplicates=duplicates, return_details=return_details
+            )
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{path}: {error}") from None
+    for name, value, default in (
+        ("user", user, None),
+        ("item", item, None),
+        ("time", time, None),
+        ("min_count", min_count, 1),
+        ("duplicates", duplicates, "keep"),
+        ("names", names, None),
+        ("return_details", return_details, False),
+    ):
+        if value != default:
+            raise ValueError(
+                f"{path}: {name}={value!r} is for tables ({', '.join(TABLES)}); this file is read "
+                "as the paper's text format, which has neither columns nor times"
+            )
+    return _load_text(path)
+
+
+def _load_text(path: str | PathLike) -> Sequences:
     rows = []
     with open(path, encoding="utf-8") as file:
         try:
@@ -59,7 +118,7 @@ def load_sequences(path: str | PathLike) -> Sequences:
             raise ValueError(f"{path}: not UTF-8 text ({error})") from None
     if not rows:
         raise ValueError(f"{path}: the file holds no sequence")
-    if all(item.isascii() and item.isdigit() and len(item) < 19 for row in rows for item in row):
+    if all(is_integer(item) for row in rows for item in row):
         rows = [list(map(int, row)) for row in rows]
     return Sequences(rows)
 

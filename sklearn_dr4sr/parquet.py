@@ -10,14 +10,14 @@ import numpy as np
 from .patterns import ORIGINS, PatternTable
 from .sequences import Sequences
 
-__all__ = ["read_parquet", "write_parquet"]
+__all__ = ["import_pyarrow", "read_parquet", "write_parquet"]
 
 
 def write_parquet(
     histories: Sequences, table: PatternTable, weights: np.ndarray | None, path: str | PathLike
 ) -> None:
     """Write the parts of a data set; columns as in ``SequenceDataset.to_parquet``."""
-    pa, pq = _pyarrow()
+    pa, pq = import_pyarrow()
     fields = {
         "items": _list_array(pa, table.sequences),
         "origin": pa.array(np.array(ORIGINS, dtype=object)[table.origin], pa.string()),
@@ -36,7 +36,7 @@ def write_parquet(
 
 def read_parquet(path: str | PathLike) -> tuple[Sequences, PatternTable, np.ndarray | None]:
     """Read histories, patterns and weights, or raise ValueError with the column that is wrong."""
-    pa, pq = _pyarrow()
+    pa, pq = import_pyarrow()
     try:
         read = pq.ParquetFile(path).read()
     except pa.ArrowInvalid as error:
@@ -71,7 +71,8 @@ def read_parquet(path: str | PathLike) -> tuple[Sequences, PatternTable, np.ndar
     return histories, table, flat.get("weights")
 
 
-def _pyarrow() -> tuple:
+def import_pyarrow() -> tuple:
+    """Pyarrow and its module for Parquet, or ImportError with what to install."""
     try:
         import pyarrow
         import pyarrow.parquet

@@ -1,0 +1,215 @@
+"""Tables of interactions in files: RecBole's atomic files, CSV, TSV and Parquet."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import math
+from array import array
+from collections.abc import Iterable, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .parquet import import_pyarrow
+
+__all__ = ["TABLES", "is_integer", "read_delimited", "read_file", "table_suffix"]
+
+#: What each suffix is read as: delimiter (None: Parquet) and the usual names of its columns.
+TABLES = {
+    ".inter": ("\t", ("user_id", "item_id", "timestamp")),
+    ".csv": (",", ("user", "item", "time")),
+    ".tsv": ("\t", ("user", "item", "time")),
+    ".parquet": (None, ("user", "item", "time")),
+}
+
+
+def read_file(
+    path: str | PathLike, wanted: Sequence[str | None], names: Sequence[str] | None = None
+) -> tuple[Any, tuple[str, ...]]:
+    """Read a table as a frame for ``sequences_from_interactions``.
+
+    Parameters
+    ----------
+    path : str or path
+        Ends in one of ``TABLES``; a text file may be compressed (``.csv.gz``).
+    wanted : sequence of str or None
+        Names of the columns for users, items and times; None: the usual one.
+    names : sequence of str or None, default=None
+        Names of all columns of a text file that has no line of them.
+
+    Returns
+    -------
+    frame : DataFrame of pandas, or table of pyarrow
+    columns : tuple of str
+        The names of the three columns in it.
+
+    Raises
+    ------
+    ImportError
+        Without pandas (text) or pyarrow (Parquet).
+    ValueError
+        With the line, or the column, that is wrong.
+    """
+    delimiter, usual = TABLES[table_suffix(path)]
+    columns = tuple(
+        given if given is not None else name for given, name in zip(wanted, usual, strict=True)
+    )
+    if delimiter is None:
+        if names is not None:
+            raise ValueError(f"{path}: names is for text files; a Parquet file names its columns")
+        return _read_parquet(path, columns), columns
+    recbole = table_suffix(path) == ".inter"
+    opened = gzip.open if str(path).endswith(".gz") else open
+    with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+        return read_delimited(file, path, columns, delimiter, names, typed=recbole), columns
+
+
+def table_suffix(path: str | PathLike) -> str | None:
+    """Suffix of a file that is read as a table, without ``.gz``; None for any other."""
+    path = Path(path)
+    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+    return suffix.lower() if suffix.lower() in TABLES else None
+
+
+def read_delimited(
+    lines: Iterable[str],
+    where: Any,
+    columns: Sequence[str],
+    delimiter: str,
+    names: Sequence[str] | None = None,
+    *,
+    typed: bool = False,
+) -> Any:
+    """Read users, items and times from lines of text.
+
+    Parameters
+    ----------
+    lines : iterable of str
+    where : object
+        What errors call it.
+    columns : three str
+        Names of the columns for users, items and times.
+    delimiter : str
+    names : sequence of str or None, default=None
+        Names of all columns; None: they stand in the first line.
+    typed : bool, default=False
+        RecBole's kind: a type after each name, and quotation marks that mean nothing.
+
+    Returns
+    -------
+    DataFrame
+        Of pandas. Ids are integers where all of a column are (without leading zeros), else strings;
+        times are numbers or dates.
+
+    Raises
+    ------
+    ImportError, ValueError
+        As :func:`read_file`.
+    """
+    try:
+        import pandas as pd
+    except ImportError:
+        raise ImportError(
+            'tables in text files need pandas: pip install "sklearn_dr4sr[frames]"'
+        ) from None
+    reader = csv.reader(
+        lines, delimiter=delimiter, quoting=csv.QUOTE_NONE if typed else csv.QUOTE_MINIMAL
+    )
+    number, texts = array("q"), ([], [], [])
+    try:
+        if names is None:
+            names = next(reader, [])
+            names = [name.rsplit(":", 1)[0] for name in names] if typed else names
+        missing = [name for name in columns if name not in names]
+        if missing:
+            raise ValueError(f"{where}: no column {missing[0]!r}, but {list(names)}")
+        at = [list(names).index(name) for name in columns]
+        for fields in reader:
+            if not fields:  # a blank line
+                continue
+            if len(fields) != len(names):
+                raise ValueError(
+                    f"{where}, line {reader.line_num}: expected {len(names)} fields, got "
+                    f"{len(fields)}: {delimiter.join(fields)[:60]!r}"
+                )
+            number.append(reader.line_num)
+            for name, place, column in zip(columns, at, texts, strict=True):
+                if not fields[place]:
+                    raise ValueError(f"{where}, line {reader.line_num}: no {name!r}")
+                column.append(fields[place])
+    except csv.Error as error:
+        raise ValueError(f"{where}, line {reader.line_num}: {error}") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where}: not UTF-8 text ({error})") from None
+    if not number:
+        raise ValueError(f"{where}: the file holds no interaction")
+    users, items, times = texts
+    try:
+        when = _times_of(times, pd)
+    except _TimeError as error:
+        at_line = f"{where}, line {number[error.row]}, {columns[2]!r}"
+        raise ValueError(
+            f"{at_line}: expected a number or an ISO date like the others, got {times[error.row]!r}"
+        ) from None
+    made = zip(columns, (_ids_of(users), _ids_of(items), when), strict=True)
+    return pd.DataFrame(dict(made))
+
+
+def _ids_of(texts: list[str]) -> np.ndarray:
+    """Integers where all texts are non-negative ones as Python writes them, else the texts."""
+    if all(is_integer(text) for text in texts):
+        return np.array(list(map(int, texts)), dtype=np.int64)
+    return np.array(texts, dtype=object)
+
+
+def is_integer(text: str) -> bool:
+    """Whether a text is an integer id; one with leading zeros is not, or "01" would become "1"."""
+    return (
+        text.isascii() and text.isdigit() and len(text) < 19 and (text[0] != "0" or len(text) == 1)
+    )
+
+
+class _TimeError(Exception):
+    def __init__(self, row: int) -> None:
+        self.row = row
+
+
+def _times_of(texts: list[str], pd: Any) -> np.ndarray:
+    """Numbers or dates, as the first text is one or the other."""
+    if _is_number(texts[0]):
+        try:
+            return np.array(list(map(int, texts)), dtype=np.int64)  # exact, where floats tie
+        except (ValueError, OverflowError):
+            pass
+        bad = next((row for row, text in enumerate(texts) if not _is_number(text)), None)
+        if bad is not None:
+            raise _TimeError(bad)
+        return np.array(list(map(float, texts)))
+    dates = pd.to_datetime(pd.Series(texts), utc=True, format="ISO8601", errors="coerce")
+    if dates.isna().any():
+        raise _TimeError(int(dates.isna().argmax()))
+    return dates.dt.tz_localize(None).to_numpy()
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _read_parquet(path: str | PathLike, columns: Sequence[str]) -> Any:
+    pa, pq = import_pyarrow()
+    try:
+        file = pq.ParquetFile(path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path}: not a Parquet file ({error})") from None
+    with file:
+        there = file.schema_arrow.names
+        missing = [name for name in columns if name not in there]
+        if missing:
+            raise ValueError(f"{path}: no column {missing[0]!r}, but {there}")
+        return file.read(columns=list(columns))
