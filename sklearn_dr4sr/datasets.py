@@ -9,9 +9,19 @@ from sklearn.utils import check_random_state
 
 from .files import TABLES, is_integer, read_file, table_suffix
 from .interactions import Interactions, sequences_from_interactions
+from .public_data import fetch_amazon, fetch_gowalla, fetch_movielens, load_yelp
 from .sequences import Sequences
 
-__all__ = ["Interactions", "load_sequences", "make_sequences", "sequences_from_interactions"]
+__all__ = [
+    "Interactions",
+    "fetch_amazon",
+    "fetch_gowalla",
+    "fetch_movielens",
+    "load_sequences",
+    "load_yelp",
+    "make_sequences",
+    "sequences_from_interactions",
+]
 
 
 def load_sequences(

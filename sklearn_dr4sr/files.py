@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 import math
+import sys
 from array import array
 from collections.abc import Iterable, Sequence
 from os import PathLike
@@ -15,7 +17,7 @@ import numpy as np
 
 from .parquet import import_pyarrow
 
-__all__ = ["TABLES", "is_integer", "read_delimited", "read_file", "table_suffix"]
+__all__ = ["TABLES", "is_integer", "read_delimited", "read_file", "read_json_lines", "table_suffix"]
 
 #: What each suffix is read as: delimiter (None: Parquet) and the usual names of its columns.
 TABLES = {
@@ -109,12 +111,6 @@ def read_delimited(
     ImportError, ValueError
         As :func:`read_file`.
     """
-    try:
-        import pandas as pd
-    except ImportError:
-        raise ImportError(
-            'tables in text files need pandas: pip install "sklearn_dr4sr[frames]"'
-        ) from None
     reader = csv.reader(
         lines, delimiter=delimiter, quoting=csv.QUOTE_NONE if typed else csv.QUOTE_MINIMAL
     )
@@ -139,20 +135,73 @@ def read_delimited(
             for name, place, column in zip(columns, at, texts, strict=True):
                 if not fields[place]:
                     raise ValueError(f"{where}, line {reader.line_num}: no {name!r}")
-                column.append(fields[place])
+                # most ids come many times: one text for all of them
+                column.append(sys.intern(fields[place]) if name != columns[2] else fields[place])
     except csv.Error as error:
         raise ValueError(f"{where}, line {reader.line_num}: {error}") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"{where}: not UTF-8 text ({error})") from None
     if not number:
         raise ValueError(f"{where}: the file holds no interaction")
+    return _frame(where, columns, texts, number)
+
+
+def read_json_lines(lines: Iterable[str], where: Any, columns: Sequence[str]) -> Any:
+    """Read users, items and times from lines that are JSON objects with texts in them.
+
+    Parameters
+    ----------
+    lines, where
+        As in :func:`read_delimited`.
+    columns : three str
+        Their keys.
+
+    Returns
+    -------
+    DataFrame
+        As :func:`read_delimited`.
+
+    Raises
+    ------
+    ImportError, ValueError
+        As :func:`read_file`.
+    """
+    number, texts = array("q"), ([], [], [])
+    for at, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{where}, line {at}: not JSON ({error}): {line[:60]!r}") from None
+        for name, column in zip(columns, texts, strict=True):
+            value = record.get(name) if isinstance(record, dict) else None
+            if not isinstance(value, str) or not value:
+                raise ValueError(f"{where}, line {at}: no text {name!r}: {line[:60]!r}")
+            column.append(sys.intern(value) if name != columns[2] else value)
+        number.append(at)
+    if not number:
+        raise ValueError(f"{where}: the file holds no interaction")
+    return _frame(where, columns, texts, number)
+
+
+def _frame(
+    where: Any, columns: Sequence[str], texts: tuple[list, list, list], number: Sequence[int]
+) -> Any:
+    """Frame of texts; ``number`` is the line of each."""
+    try:
+        import pandas as pd
+    except ImportError:
+        raise ImportError(
+            'tables in text files need pandas: pip install "sklearn_dr4sr[frames]"'
+        ) from None
     users, items, times = texts
     try:
         when = _times_of(times, pd)
     except _TimeError as error:
-        at_line = f"{where}, line {number[error.row]}, {columns[2]!r}"
         raise ValueError(
-            f"{at_line}: expected a number or an ISO date like the others, got {times[error.row]!r}"
+            f"{where}, line {number[error.row]}, {columns[2]!r}: expected a number or an ISO date "
+            f"like the others, got {times[error.row]!r}"
         ) from None
     made = zip(columns, (_ids_of(users), _ids_of(items), when), strict=True)
     return pd.DataFrame(dict(made))

@@ -4,9 +4,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from sklearn_dr4sr.datasets import load_sequences
 from sklearn_dr4sr.model_selection import leave_one_out
+
+# On a busy machine any example may take longer than hypothesis' 200 ms.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 
 def real_data(name):
