@@ -186,7 +186,7 @@ class PatternWeightsDisplay:
                 box.set_facecolor(ORIGIN_COLORS.get(group, PLAIN))
                 if group == "original":  # the black median would be lost
                     box.set_alpha(0.6)
-            turn = {"rotation": 40, "ha": "right"} if len(groups) > 5 else {}
+            turn = {"rotation": 40, "ha": "right"} if len(groups) > 6 else {}
             ax.set_xticks(np.arange(1, len(groups) + 1), list(groups), **turn)
             ax.set(xlabel=LABELS[by])
             despine(ax)
