@@ -89,7 +89,7 @@ ids = st.lists(st.integers(0, 2**63 - 1), max_size=3) | st.just([])
 words = st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=3)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)  # the first one imports pyarrow
 @given(
     st.one_of(*(st.lists(st.tuples(x, st.lists(x, max_size=2)), min_size=1) for x in (ids, words)))
 )

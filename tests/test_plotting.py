@@ -8,6 +8,8 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from scipy.integrate import trapezoid
 from sklearn.exceptions import NotFittedError
@@ -130,6 +132,14 @@ def test_the_law_of_lengths_before_and_after(split):
         assert f"mean {np.mean([len(row) for row in rows]):.2f}" in line.get_label()
     with pytest.raises(ValueError, match="kind must be"):
         display.plot(kind="other")
+
+
+@pytest.mark.parametrize("kind", ["origin", "law"])
+def test_lengths_where_there_is_nothing_to_count(kind):
+    empty = SequenceDataset([[], [1]], PatternTable.of(Sequences([[1]])[:0], []))
+    display = draw(PatternLengthDisplay.from_dataset(empty, kind=kind))
+    assert display.counts == {}
+    assert display.history_counts.tolist() == [1]
 
 
 def test_supports_count_what_a_higher_threshold_would_leave(split):
@@ -311,6 +321,10 @@ def test_weights_by_position_are_the_papers_picture(data):
 def test_weights_need_weights(data):
     with pytest.raises(ValueError, match="bare: expected a SequenceDataset with weights"):
         PatternWeightsDisplay.from_dataset({"bare": SequenceDataset([[1, 2]])})
+    with pytest.raises(ValueError, match="single: no pattern holds two items"):
+        PatternWeightsDisplay.from_dataset({"single": SequenceDataset([[1]], weights=[1])})
+    with pytest.raises(ValueError, match="n_patterns must be an integer of at least 1, got 0"):
+        PatternWeightsDisplay.from_dataset(data, by="position", n_patterns=0)
     with pytest.raises(ValueError, match=r"by: expected one of .* got 'memory'"):
         PatternWeightsDisplay.from_dataset(data, by="memory")
     with pytest.raises(ValueError, match=r"ax: this plot has 2 panel\(s\), got 1 axes"):
@@ -475,6 +489,19 @@ def test_values_that_are_no_numbers_and_folds():
     np.testing.assert_allclose(reach, [[0.15, 0.35], [0.3, 0.7]])
 
 
+def test_a_fit_that_failed_leaves_a_gap():
+    done = GridSearchCV(Popularity(), {})
+    done.cv_results_ = {
+        "params": [{"k": 1}, {"k": 2}, {"k": 2}],
+        "param_k": None,
+        "mean_test_score": np.array([np.nan, 0.25, np.nan]),
+        "std_test_score": np.array([np.nan, 0, np.nan]),
+    }
+    display = draw(ParameterCurveDisplay.from_search(done, "k", fixed={}))
+    np.testing.assert_array_equal(display.scores["score"], [np.nan, 0.25])
+    assert display.ax_[0].get_lines()[-1].get_data() == ([2], [0.25])
+
+
 @pytest.fixture(scope="module")
 def models(split):
     return {"Markov": MarkovChain().fit(split.train), "popular": Popularity().fit(split.train)}
@@ -515,6 +542,29 @@ def test_hit_rates_of_rows_without_an_item_and_of_a_small_catalogue():
     assert display.groups["popularity"].tolist() == [1, 0, 1]
     assert display.labels_["popularity"] == ["0", "1"]
     assert display.rates_["popularity"]["Popularity"].tolist() == [0, 1]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 20), st.booleans()), min_size=1, max_size=60),
+    st.integers(1, 6),
+)
+def test_groups_are_ranges_that_hold_every_row_once(rows, n_bins):
+    values, hits = (np.array(column) for column in zip(*rows, strict=True))
+    display = HitRateDisplay({"model": hits}, {"length": values}, 5, n_bins)
+    labels, sizes = display.labels_["length"], display.sizes_["length"]
+    rates = display.rates_["length"]["model"]
+    assert len(labels) <= n_bins
+    last = -1
+    for label, size, rate in zip(labels, sizes, rates, strict=True):
+        low, high = (int(part) for part in (label.split("–") * 2)[:2])
+        inside = (values >= low) & (values <= high)
+        assert last < low <= high
+        assert {low, high} <= set(values[inside].tolist())
+        assert size == inside.sum()
+        assert rate == pytest.approx(hits[inside].mean())
+        last = high
+    assert sum(sizes) == len(values)
 
 
 def test_hit_rates_check_their_parameters(split, models):

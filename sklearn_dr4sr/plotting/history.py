@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dataset import SequenceDataset
+from ..dataset import as_dataset
 from ._style import GREY, ORIGIN_COLORS, make_axes, text_color
 
 __all__ = ["HistoryDisplay"]
@@ -69,13 +69,13 @@ class HistoryDisplay:
 
     @classmethod
     def from_dataset(
-        cls, dataset: SequenceDataset, row: int, *, max_patterns: int = 12, ax: Any = None
+        cls, dataset: Any, row: int, *, max_patterns: int = 12, ax: Any = None
     ) -> HistoryDisplay:
         """Take a row, and plot.
 
         Parameters
         ----------
-        dataset : SequenceDataset
+        dataset : SequenceDataset or item sequences
         row : int
         max_patterns : int, default=12
             Patterns that are shown, at most; of every origin as many as there is room for.
@@ -94,6 +94,7 @@ class HistoryDisplay:
         """
         if not isinstance(max_patterns, (int, np.integer)) or max_patterns < 1:
             raise ValueError(f"max_patterns must be an integer of at least 1, got {max_patterns!r}")
+        dataset = as_dataset(dataset)
         history = dataset.histories[row]
         labels = [label.strip() for label, _ in dataset._explained(row)]
         part = dataset[[row]]

@@ -141,7 +141,8 @@ class ParameterCurveDisplay:
         scores, deviations = {}, {}
         for metric in wanted:
             mean, std = results[f"mean_test_{metric}"], results[f"std_test_{metric}"]
-            best = [max(numbers, key=lambda n, mean=mean: mean[n]) for numbers in of_value]
+            rank = np.nan_to_num(mean, nan=-np.inf)  # a fit that failed
+            best = [numbers[int(np.argmax(rank[numbers]))] for numbers in of_value]
             scores[metric], deviations[metric] = mean[best], std[best]
         return cls(param, values, scores, deviations).plot(ax)
 
@@ -176,7 +177,7 @@ class ParameterCurveDisplay:
                 ax.errorbar(x, score, spread, capsize=3, **style)
             else:
                 ax.plot(x, score, **style)
-            best = int(np.argmax(score))
+            best = int(np.argmax(np.nan_to_num(score, nan=-np.inf)))
             ring = {"marker": "o", "markersize": 12, "fillstyle": "none", "linestyle": ""}
             ax.plot(x[best], score[best], color=style["color"], **ring)
             ax.set(xlabel=self.param.split("__")[-1], ylabel=metric)

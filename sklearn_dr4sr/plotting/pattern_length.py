@@ -134,7 +134,7 @@ class PatternLengthDisplay:
                 base = base + count
             ax.set(ylabel="patterns")
         else:
-            after = np.sum(list(self.counts.values()), axis=0, dtype=float)
+            after = sum(self.counts.values(), np.zeros(len(self.lengths)))
             laws = {"histories (before)": self.history_counts, "patterns (after)": after}
             styles = {"histories (before)": (GREY, "s", "--"), "patterns (after)": ("k", "o", "-")}
             for name, count in laws.items():
@@ -154,7 +154,8 @@ class PatternLengthDisplay:
         top = int(self.lengths[-1])
         ticks = [*range(top, 0, -(1 + top // 10))][::-1]
         ax.set_xticks(ticks, [*map(str, ticks[:-1]), f"{top}+" if self.clipped else str(top)])
-        ax.legend(frameon=False)
+        if ax.get_legend_handles_labels()[0]:
+            ax.legend(frameon=False)
         despine(ax)
         self.ax_, self.figure_ = ax, ax.figure
         return self

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from ..dataset import ORIGINS, SequenceDataset
+from ..dataset import ORIGINS, as_dataset
 from ..mining import PatternMiner
 from ._style import DASHES, despine, make_axes
 
@@ -74,7 +74,7 @@ class PatternSupportDisplay:
         return cls(miner.patterns_.lengths, miner.supports_).plot(ax)
 
     @classmethod
-    def from_dataset(cls, dataset: SequenceDataset, *, ax: Any = None) -> PatternSupportDisplay:
+    def from_dataset(cls, dataset: Any, *, ax: Any = None) -> PatternSupportDisplay:
         """Plot the mined patterns of a data set, each once, however many rows have it.
 
         Parameters
@@ -91,7 +91,7 @@ class PatternSupportDisplay:
         ValueError
             If the data set holds no mined patterns.
         """
-        table = dataset.table
+        table = as_dataset(dataset).table
         mined = table[table.origin == ORIGINS.index("mined")]
         if len(mined) == 0:
             raise ValueError("dataset: it holds no mined pattern, so there is no support to plot")

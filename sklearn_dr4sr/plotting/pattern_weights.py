@@ -58,6 +58,8 @@ class PatternWeightsDisplay:
                 raise ValueError(
                     f"{name}: expected a SequenceDataset with weights, got {dataset!r}"
                 )
+            if not _is_target(dataset).any():
+                raise ValueError(f"{name}: no pattern holds two items, so there is no target")
         self.datasets = datasets
 
     @classmethod
@@ -81,7 +83,7 @@ class PatternWeightsDisplay:
         Raises
         ------
         NotFittedError, ValueError
-            If one is not fitted; if one gives no weights.
+            If one is not fitted; if one gives no weights, or has no target.
         """
         if not isinstance(estimator, dict):
             several = estimator if isinstance(estimator, (list, tuple)) else [estimator]
@@ -110,7 +112,7 @@ class PatternWeightsDisplay:
         Raises
         ------
         ValueError
-            If one has no weights.
+            If one has no weights, or no target.
         """
         return cls(as_named("dataset", dataset)).plot(ax, by=by, **options)
 
@@ -144,12 +146,14 @@ class PatternWeightsDisplay:
         Raises
         ------
         ValueError
-            If ``by`` is unknown, or the number of axes is another.
+            If ``by`` is unknown, ``n_patterns`` out of range, or the number of axes another.
         ImportError
             Without matplotlib.
         """
         if by not in (*LABELS, "position"):
             raise ValueError(f"by: expected one of {(*LABELS, 'position')}, got {by!r}")
+        if not isinstance(n_patterns, (int, np.integer)) or n_patterns < 1:
+            raise ValueError(f"n_patterns must be an integer of at least 1, got {n_patterns!r}")
         size = (2.4, 4.0) if by == "position" else (3.4, 3.2)
         axes = make_axes(ax, len(self.datasets), size=size, sharey=True)
         if by == "position":
@@ -158,9 +162,8 @@ class PatternWeightsDisplay:
         else:
             self._draw_boxes(axes, by)
         for ax, (name, dataset) in zip(axes, self.datasets.items(), strict=True):
-            weights = dataset.weights[_is_target(dataset)]
-            variance = f"\nvariance {weights.var():.4f}" if len(weights) else ""
-            ax.set_title(name + variance, fontsize="medium")
+            variance = dataset.weights[_is_target(dataset)].var()
+            ax.set_title(f"{name}\nvariance {variance:.4f}", fontsize="medium")
         self.ax_, self.figure_ = axes, axes[0].figure
         return self
 
@@ -202,12 +205,10 @@ class PatternWeightsDisplay:
             for line, pattern in enumerate(several[order]):
                 first, stop = patterns.offsets[pattern : pattern + 2]
                 matrix[line, 1 : stop - first] = weights[first + 1 : stop]
-            used = ~np.isnan(matrix).all(axis=0)
-            matrix = matrix[:, : used.nonzero()[0].max(initial=0) + 1]
-            self.groups_[name] = {"weights": matrix}
+            longest = patterns.lengths[several[order]].max()
+            self.groups_[name] = {"weights": matrix[:, :longest]}
         shown = [groups["weights"] for groups in self.groups_.values()]
-        low = min(np.nanmin(m, initial=np.inf) for m in shown)
-        high = max(np.nanmax(m, initial=-np.inf) for m in shown)
+        low, high = min(map(np.nanmin, shown)), max(map(np.nanmax, shown))
         for ax, matrix in zip(axes, shown, strict=True):
             extent = (0.5, matrix.shape[1] + 0.5, len(matrix) + 0.5, 0.5)
             shades = {"cmap": "viridis", "vmin": low, "vmax": high, "interpolation": "none"}
