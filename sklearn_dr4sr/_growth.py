@@ -7,6 +7,7 @@ from time import perf_counter
 
 import numpy as np
 
+from ._progress import Timer
 from .sequences import Sequences, positions_in, ranges
 
 __all__ = ["match_patterns", "mine_patterns"]
@@ -43,6 +44,7 @@ def mine_patterns(
         started = perf_counter()
         parts = []
         cost = np.add.reduceat(walk.reach(last, gap), bounds[:-1]) + 1
+        timer = Timer(f"[PatternMiner] length {grown.shape[1] + 1}", len(cost), verbose)
         for start, stop in _blocks(cost, walk.key_space(CHUNK_SIZE)):
             block = slice(bounds[start], bounds[stop])
             node = np.repeat(np.arange(stop - start), np.diff(bounds[start : stop + 1]))
@@ -61,6 +63,7 @@ def mine_patterns(
             parents = node[new_pattern & kept] + start
             gaps = gaps[kept].astype(gap.dtype)
             parts.append((parents, support[enough], sizes, at[kept], gaps))
+            timer(stop)
         parents, support, sizes, last, gap = map(np.concatenate, zip(*parts, strict=True))
         bounds = np.concatenate([[0], np.cumsum(sizes)])
         grown = np.column_stack([grown[parents], codes[last[bounds[:-1]]]])
@@ -78,7 +81,10 @@ def mine_patterns(
 
 
 def match_patterns(
-    sequences: Sequences, patterns: Sequences, window_size: int | None = None
+    sequences: Sequences,
+    patterns: Sequences,
+    window_size: int | None = None,
+    verbose: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find which rows hold which patterns: ordered, gaps allowed.
 
@@ -94,6 +100,8 @@ def match_patterns(
     window_size : int or None, default=None
         First and last item of a pattern lie at most ``window_size - 1`` positions apart; None: at
         any gap.
+    verbose : int, default=0
+        Above 0: the time left, where it takes long.
 
     Returns
     -------
@@ -112,6 +120,7 @@ def match_patterns(
     all_rows, all_ids = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
     widest = int(sequences.lengths.max(initial=0))
     cost = sequences.lengths * min(window_size or widest, widest)
+    timer = Timer("[PatternMiner] rows", len(cost), verbose)
     for start, stop in _blocks(cost, CHUNK_SIZE):
         item = codes[sequences.offsets[start] : sequences.offsets[stop]]
         walk = _Walk(sequences.lengths[start:stop], window_size)
@@ -131,6 +140,7 @@ def match_patterns(
             found.append(rows * len(patterns) + ids[ranges(ends[node[new_row]], counts)])
             source, at, gap = walk.candidates(at, gap)
             node = node[source]
+        timer(stop)
         rows, pattern_ids = np.divmod(np.sort(np.concatenate(found)), max(1, len(patterns)))
         all_rows.append(rows + start)
         all_ids.append(pattern_ids)

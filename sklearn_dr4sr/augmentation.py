@@ -14,6 +14,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from ._progress import tracked
 from ._torch import seed_of
 from .dataset import ORIGINS, PatternTable, SequenceDataset, as_dataset
 from .ranking import SequenceInput
@@ -25,6 +26,7 @@ __all__ = ["CropMaskReorder", "RandomSubsequences", "RepeatPadding", "SlidingWin
 class _Augmenter(SequenceInput, TransformerMixin, BaseEstimator):
     """Template: ``_recipe(dataset)`` returns the callable that makes the patterns when read."""
 
+    @tracked
     def fit(self, X: Any, y: Any = None) -> _Augmenter:
         """Check the parameters and the input; there is nothing to learn.
 

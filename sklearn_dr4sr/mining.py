@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ._growth import match_patterns, mine_patterns
+from ._progress import tracked
 from .dataset import PatternTable, SequenceDataset
 from .ranking import SequenceInput
 from .sequences import Sequences, as_sequences
@@ -42,7 +43,7 @@ class PatternMiner(SequenceInput, TransformerMixin, BaseEstimator):
         True: of the rows that hold a pattern only the first has it, so that the data set has every
         pattern once. This is the paper's data set "pattern".
     verbose : int, default=0
-        Above 0: a line for each length of patterns mined.
+        Above 0: a line for each length of patterns mined, and the time left where it takes long.
 
     Attributes
     ----------
@@ -101,6 +102,7 @@ class PatternMiner(SequenceInput, TransformerMixin, BaseEstimator):
         self.deduplicate = deduplicate
         self.verbose = verbose
 
+    @tracked
     def fit(self, X: Any, y: Any = None) -> PatternMiner:
         """Mine the patterns of ``X``.
 
@@ -162,7 +164,13 @@ class PatternMiner(SequenceInput, TransformerMixin, BaseEstimator):
         histories = as_sequences(self._read(X))
         window = self.window_size if self.matching == "window" else None
         make = partial(
-            _own_patterns, histories, self.patterns_, self.supports_, window, self.deduplicate
+            _own_patterns,
+            histories,
+            self.patterns_,
+            self.supports_,
+            window,
+            self.deduplicate,
+            self.verbose,
         )
         return SequenceDataset(histories, make)
 
@@ -185,9 +193,10 @@ def _own_patterns(
     supports: np.ndarray,
     window_size: int | None,
     deduplicate: bool,
+    verbose: int,
 ) -> PatternTable:
     """Make the table of each row's own patterns, and of the histories of the rows without any."""
-    rows, ids = match_patterns(histories, patterns, window_size)
+    rows, ids = match_patterns(histories, patterns, window_size, verbose)
     without = np.setdiff1d(np.arange(len(histories)), rows)
     if deduplicate:
         first = np.sort(np.unique(ids, return_index=True)[1])  # matches are in order of rows

@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
+from ._progress import ReportsProgress, tracked
 from ._tables import codes_of, long_table, row_ids
 from .dataset import SequenceDataset, as_dataset
 from .metrics import ranking_scorer
@@ -23,8 +24,8 @@ __all__ = ["BaseRecommender", "top_k"]
 CHUNK_SIZE = 2**23
 
 
-class SequenceInput:
-    """What every estimator of the package tells scikit-learn of the input that it takes."""
+class SequenceInput(ReportsProgress):
+    """What every estimator of the package tells scikit-learn: of its input, and of its progress."""
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -56,6 +57,7 @@ class BaseRecommender(SequenceInput, BaseEstimator):
     None, and ``_scores(histories)``, which returns a float tensor (n_rows, n_items).
     """
 
+    @tracked
     def fit(self, X: Any, y: Any = None) -> BaseRecommender:
         """Learn from the patterns of ``X`` (from the sequences themselves where ``X`` is plain).
 

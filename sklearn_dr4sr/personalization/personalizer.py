@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import nullcontext
 from functools import partial
 from numbers import Integral, Real
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
+from .._progress import Timer, subtask, tracked
 from .._torch import seed_of
 from ..checkpoint import check_checkpoint
 from ..dataset import ORIGINS, PatternTable, SequenceDataset, as_dataset
@@ -231,6 +233,7 @@ class DatasetPersonalizer(SequenceInput, TransformerMixin, BaseEstimator):
         self.gradient_clip = gradient_clip
         self.random_state = random_state
 
+    @tracked
     def fit(self, X: Any, y: Any = None) -> DatasetPersonalizer:
         """Train the recommender and the weights of its data jointly.
 
@@ -271,7 +274,11 @@ class DatasetPersonalizer(SequenceInput, TransformerMixin, BaseEstimator):
         recommender._net_class = partial(
             PersonalizedNet, settings=self, table=dataset.table, dev=dev, seed=seed
         )
-        recommender.fit(dataset, y)
+        with (
+            subtask(self, "fit-recommender") as task,
+            task.propagate_callback_context(recommender) if task else nullcontext(),
+        ):
+            recommender.fit(dataset, y)
         del recommender._net_class
         net = recommender.net_
         self.upper_history_, self.n_diverged_ = net._upper.history, net._upper.diverged
@@ -332,6 +339,9 @@ class DatasetPersonalizer(SequenceInput, TransformerMixin, BaseEstimator):
         """NDCG@20 of ``predict`` against the held-out items ``y``."""
         check_is_fitted(self, "items_")
         return self.recommender_.score(self._read(X), y)
+
+    def _n_subtasks(self) -> int:
+        return 1
 
     def _check_parameters(self) -> None:
         if not isinstance(self.recommender, SequentialRecommender):
@@ -408,6 +418,9 @@ def _weighted(
     learned = np.zeros(len(weights), dtype=bool)
     order = np.argsort(patterns.lengths, kind="stable")
     net.module_.eval()
+    done = np.cumsum(patterns.lengths[order])
+    total = int(done[-1]) if len(done) else 0
+    timer = Timer("[DatasetPersonalizer] weights", total, recommender.verbose)
     start = 0
     while start < len(order):  # patterns of similar length together, so that little is padding
         stop = start + 1
@@ -433,6 +446,7 @@ def _weighted(
         weights[at] = network(inputs, noise=False).cpu().numpy()
         learned[at] = is_weighted(table, pattern, settings)
         start = stop
+        timer(int(done[stop - 1]))
     weights[~learned] = 1
     if settings.normalize and learned.any():
         weights[learned] /= weights[learned].mean()

@@ -11,6 +11,7 @@ import torch
 from skorch.callbacks import EarlyStopping
 
 from .._callbacks import fresh_callbacks
+from .._progress import EpochTasks, TimeLeft
 from .._torch import isolated, resolve_device, seed_of
 from ..checkpoint import Checkpoint, check_checkpoint, fingerprint
 from ..dataset import SequenceDataset
@@ -20,7 +21,7 @@ from .batching import LengthGroupedBatches, TrainingPatterns
 from .embeddings import EmbeddingSpace
 from .losses import LOSSES
 from .persistence import Storable
-from .training import SequenceNet, TimeLeft, ValidationNDCG, encode_histories
+from .training import SequenceNet, ValidationNDCG, encode_histories
 
 __all__ = ["SequentialRecommender"]
 
@@ -267,6 +268,9 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
         }
         return {**shared, **given, "n_items": len(dataset.histories.items)}
 
+    def _n_subtasks(self) -> int:
+        return self.max_epochs
+
     def _fit(self, dataset: SequenceDataset, target: np.ndarray | None) -> None:
         device = resolve_device(self.device)
         seed = seed_of(self.random_state)
@@ -311,6 +315,7 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
         self, dataset: SequenceDataset, target: np.ndarray | None, device: torch.device, seed: int
     ) -> SequenceNet:
         callbacks = [("time_left", TimeLeft())] if self.verbose else []
+        tasks = ("tasks", EpochTasks(self, getattr(self, "_callback_fit_ctx", None)))
         if target is not None and (target != -2).any():
             rows = np.flatnonzero(target != -2)
             held_out = ValidationNDCG(
@@ -324,7 +329,9 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
                 load_best=True,
                 sink=print if self.verbose else _silent,
             )
-            callbacks += [("validation", held_out), ("early_stopping", stop)]
+            callbacks += [("validation", held_out), tasks, ("early_stopping", stop)]
+        else:
+            callbacks.append(tasks)
         module_parameters = {
             f"module__{name}": value for name, value in self._module_parameters(dataset).items()
         }

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from skorch.callbacks import Callback, EarlyStopping
 
+from .._progress import EpochTasks
 from ..checkpoint import ResumableNet
 from ..metrics import ndcg_of_ranks
 from ..sequences import Sequences
@@ -16,7 +17,6 @@ from .losses import cross_entropy_sum, next_item_loss
 
 __all__ = [
     "SequenceNet",
-    "TimeLeft",
     "ValidationNDCG",
     "encode_histories",
     "held_out_ranks",
@@ -73,8 +73,7 @@ class SequenceNet(ResumableNet):
         try:
             return super().fit_loop(*args, **kwargs)
         except KeyboardInterrupt:
-            stops = [c for _, c in self.callbacks_ if isinstance(c, EarlyStopping)]
-            self.interrupted = not any(stop.misses_ >= stop.patience for stop in stops)
+            self.interrupted = not any(_stopped(callback) for _, callback in self.callbacks_)
             raise
 
     def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
@@ -160,6 +159,13 @@ class SequenceNet(ResumableNet):
         return self.module_.item_embedding.weight[: self.module__n_items]
 
 
+def _stopped(callback: Callback) -> bool:
+    """Whether it was this callback that ended the training."""
+    if isinstance(callback, EarlyStopping):
+        return callback.misses_ >= callback.patience
+    return isinstance(callback, EpochTasks) and callback.stopped_
+
+
 class ValidationNDCG(Callback):
     """Record NDCG@20 of the held-out items after each epoch, as "valid_ndcg".
 
@@ -193,15 +199,6 @@ class ValidationNDCG(Callback):
         best = max((epoch["valid_ndcg"] for epoch in net.history[:-1]), default=-np.inf)
         net.history.record("valid_ndcg", ndcg)
         net.history.record("valid_ndcg_best", ndcg > best)
-
-
-class TimeLeft(Callback):
-    """Record the minutes that the remaining epochs would take, as "min_left"."""
-
-    def on_epoch_end(self, net: SequenceNet, **kwargs: Any) -> None:
-        """Multiply the mean epoch by the epochs left; early stopping may end sooner."""
-        seconds = float(np.mean(net.history[-5:, "dur"]))
-        net.history.record("min_left", seconds * (net.max_epochs - len(net.history)) / 60)
 
 
 @torch.no_grad()

@@ -41,6 +41,7 @@ def regenerate(
     temperature: float,
     seed: int,
     report: dict[str, Any],
+    verbose: int = 0,
 ) -> PatternTable:
     """Make X' (section 3.5): every mined or regenerated pattern once, at the first row that has it.
 
@@ -59,6 +60,8 @@ def regenerate(
         As :func:`~sklearn_dr4sr.regeneration.decoding.decode`.
     report : dict
         Receives the figures of the decoding.
+    verbose : int, default=0
+        Above 0: the time left in decoding, where it takes long.
     """
     histories, mined = dataset.histories, mined_patterns(dataset, miner)
     original = PatternTable.of(histories, np.arange(len(histories)))[histories.lengths > 0]
@@ -71,6 +74,7 @@ def regenerate(
                 generative_probability=generative_probability,
                 temperature=temperature,
                 seed=seed,
+                verbose=verbose,
             ),
             seed=seed,
             device=module.embedding.weight.device,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from .._progress import Timer
 from ..sequences import Sequences
 from .network import Regenerator
 from .pairs import source_tokens
@@ -23,6 +24,7 @@ def decode(
     generative_probability: float,
     temperature: float = 0.0,
     seed: int = 0,
+    verbose: int = 0,
 ) -> tuple[Sequences, np.ndarray, np.ndarray, np.ndarray]:
     """Decode every memory of every source.
 
@@ -38,6 +40,8 @@ def decode(
     seed : int
         Of the draws. They are a function of the seed, the source's items, the memory and the
         position alone, so neither the order of the rows nor the chunks they come in matter.
+    verbose : int
+        Above 0: lines with the time left, where it takes long.
 
     Returns
     -------
@@ -54,6 +58,8 @@ def decode(
     generative = np.zeros(decoded.shape, dtype=bool)
     order = np.argsort(-sources.lengths, kind="stable")  # longest first
     order = order[sources.lengths[order] > 0]
+    done = np.cumsum(sources.lengths[order] + 2)  # tokens
+    timer = Timer("[DatasetRegenerator] decoding", int(done[-1]) if len(done) else 0, verbose)
     start = 0
     while start < len(order):  # rows of similar length together, so that little is padding
         width = int(sources.lengths[order[start]]) + 2
@@ -63,7 +69,8 @@ def decode(
         coins, draws = _draws(part, n_memories, n_steps, seed)
         generative[rows] = coins < generative_probability
         decoded[rows] = _decode_chunk(module, part, generative[rows], draws, temperature)
-        start = stop
+        start = min(stop, len(order))
+        timer(int(done[start - 1]))
     flat = decoded.reshape(n_rows * n_memories, n_steps)
     lengths = (flat >= 0).sum(axis=1)
     patterns = Sequences.from_codes(

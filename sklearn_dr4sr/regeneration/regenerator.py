@@ -13,6 +13,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted, check_memory
 
 from .._callbacks import fresh_callbacks
+from .._progress import EpochTasks, TimeLeft, subtask, tracked
 from .._torch import resolve_device, seed_of
 from ..checkpoint import Checkpoint, check_checkpoint, fingerprint
 from ..dataset import ORIGINS, PatternTable, SequenceDataset, as_dataset
@@ -95,7 +96,8 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
     random_state : int, RandomState or None, default=None
         Seed of pre-training and decoding. The global generators are left alone.
     verbose : int, default=0
-        Above 0: a line for each epoch.
+        Above 0: a line for each epoch, with the minutes left; also of what ``item_embedding`` is
+        trained by where that is "sasrec"; and in decoding the time left, where it takes long.
 
     Attributes
     ----------
@@ -234,6 +236,7 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
+    @tracked
     def fit(self, X: Any, y: Any = None) -> DatasetRegenerator:
         """Pre-train the regenerator on (history, mined pattern) pairs.
 
@@ -272,38 +275,42 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
         items = dataset.items
         histories = dataset.histories.recode(items)
         cache = check_memory(self.memory)
-        embedding = self._initial_embedding(cache, histories, seed)
+        with subtask(self, "item-embedding"):
+            embedding = self._initial_embedding(cache, histories, seed)
         checkpoint = self._checkpoint(histories, mined, seed)
         train = cache.cache(pretrain, ignore=["device", "callbacks", "verbose"])
+        called = [TimeLeft()] if self.verbose else []
+        called += [*fresh_callbacks(self.callbacks), *checkpoint]
         try:
-            result = train(
-                histories.last(self.max_length),
-                mined.sequences.recode(items),
-                mined.source,
-                embedding,
-                architecture={
-                    "n_memories": self.diversity_factor,
-                    "embedding_dim": self.embedding_dim,
-                    "hidden_dim": self.hidden_dim,
-                    "n_layers": self.n_layers,
-                    "n_heads": self.n_heads,
-                    "dropout": self.dropout,
-                    "max_length": self.max_length,
-                    "max_pattern_length": self.max_pattern_length,
-                },
-                training={
-                    "max_epochs": self.max_epochs,
-                    "batch_size": self.batch_size,
-                    "lr": self.lr,
-                    "max_pairs": self.max_pairs,
-                    "hide": self.hidden_item_probability,
-                    "balance": self.balance,
-                },
-                seed=seed,
-                device=self.device,
-                callbacks=[*fresh_callbacks(self.callbacks), *checkpoint],
-                verbose=self.verbose,
-            )
+            with subtask(self, "pre-training", self.max_epochs) as task:
+                result = train(
+                    histories.last(self.max_length),
+                    mined.sequences.recode(items),
+                    mined.source,
+                    embedding,
+                    architecture={
+                        "n_memories": self.diversity_factor,
+                        "embedding_dim": self.embedding_dim,
+                        "hidden_dim": self.hidden_dim,
+                        "n_layers": self.n_layers,
+                        "n_heads": self.n_heads,
+                        "dropout": self.dropout,
+                        "max_length": self.max_length,
+                        "max_pattern_length": self.max_pattern_length,
+                    },
+                    training={
+                        "max_epochs": self.max_epochs,
+                        "batch_size": self.batch_size,
+                        "lr": self.lr,
+                        "max_pairs": self.max_pairs,
+                        "hide": self.hidden_item_probability,
+                        "balance": self.balance,
+                    },
+                    seed=seed,
+                    device=self.device,
+                    callbacks=[EpochTasks(self, task), *called],
+                    verbose=self.verbose,
+                )
         except Interrupted as interrupt:
             result = interrupt.result
             warnings.warn(
@@ -362,8 +369,12 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
             temperature=self.temperature,
             seed=self._seed,
             report=self.report_,
+            verbose=self.verbose,
         )
         return SequenceDataset(dataset.histories, make)
+
+    def _n_subtasks(self) -> int:
+        return 2
 
     def _checkpoint(self, histories: Sequences, mined: PatternTable, seed: int) -> list[Checkpoint]:
         """Make the callback, if there is to be one.
@@ -402,7 +413,9 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
             try:
                 check_is_fitted(given)
             except NotFittedError:
-                given = cache.cache(_fitted)(clone(given), histories)
+                fitted = cache.cache(_fitted, ignore=["verbose"])
+                own = isinstance(self.item_embedding, str)
+                given = fitted(clone(given), histories, self.verbose if own else None)
             vectors = given.item_embeddings_
             if vectors.shape[1] != shape[1]:
                 raise ValueError(
@@ -463,5 +476,7 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
             )
 
 
-def _fitted(recommender: Any, histories: Sequences) -> Any:
+def _fitted(recommender: Any, histories: Sequences, verbose: int | None) -> Any:
+    if verbose:
+        recommender.set_params(verbose=verbose)
     return recommender.fit(histories)
