@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import perf_counter
+from typing import Any
 
 import numpy as np
+from joblib import delayed
 
 from ._progress import Timer
 from .sequences import Sequences, positions_in, ranges
 
-__all__ = ["match_patterns", "mine_patterns"]
+__all__ = ["match_patterns", "mine_patterns", "mine_shards"]
 
 #: Candidates held at once: some 200 MB of temporaries, whatever the size of the data.
 CHUNK_SIZE = 2**22
@@ -19,7 +21,96 @@ CHUNK_SIZE = 2**22
 def mine_patterns(
     sequences: Sequences, window: int, min_support: int, longest: int, verbose: int
 ) -> tuple[Sequences, np.ndarray]:
-    """Grow frequent patterns item by item; return those of two items or more, and supports.
+    """Grow frequent patterns item by item; return those of two items or more, and supports."""
+    levels = list(
+        _grow(sequences, window, longest, verbose, lambda *pattern: pattern[-1] >= min_support)
+    )
+    return _assemble(levels, sequences.items)
+
+
+def mine_shards(
+    shards: list[Sequences], window: int, min_support: int, longest: int, parallel: Any
+) -> tuple[Sequences, np.ndarray]:
+    """Mine rows that are split into shards over one vocabulary: the same patterns and supports.
+
+    Level by level: each shard counts how the patterns that are frequent in all shards together go
+    on, the counts are added up, and what has enough is the next level. A shard begins anew at each
+    level, so that nothing but patterns and counts travels.
+
+    Parameters
+    ----------
+    shards : list of Sequences
+    window, min_support, longest : int
+        As in :func:`mine_patterns`.
+    parallel : joblib.Parallel
+    """
+    frequent: list[np.ndarray] = []  # of each level the keys, in order: see _extensions
+    levels = []
+    while len(frequent) < longest:
+        counted = parallel(delayed(_extensions)(shard, window, frequent) for shard in shards)
+        keys, place = np.unique(np.concatenate([keys for keys, _ in counted]), return_inverse=True)
+        support = np.bincount(place, np.concatenate([counts for _, counts in counted]))
+        enough = support >= min_support
+        if not enough.any():
+            break
+        frequent.append(keys[enough])
+        parents, items = np.divmod(keys[enough], len(shards[0].items))
+        levels.append((parents, items, support[enough].astype(np.int64)))
+    return _assemble(levels, shards[0].items)
+
+
+def _extensions(
+    sequences: Sequences, window: int, frequent: list[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Count in one shard how the longest of the patterns given go on.
+
+    A pattern is a key, parent * n_items + item, its parent being a place among the keys of the
+    level before; level 1 has the parent 0. ``frequent`` holds the sorted keys of each level.
+    Returns the keys of the next level, and in how many rows each is.
+    """
+    n_items = len(sequences.items)
+    places = np.zeros(1, dtype=np.int64)  # of the patterns of the level before, among its keys
+    level = 0
+
+    def known(parents: np.ndarray, items: np.ndarray, support: np.ndarray) -> np.ndarray:
+        if level == len(frequent):
+            return np.ones(len(items), dtype=bool)
+        key = places[parents] * n_items + items
+        place = np.searchsorted(frequent[level], key).clip(max=len(frequent[level]) - 1)
+        return frequent[level][place] == key
+
+    for parents, items, support in _grow(sequences, window, len(frequent) + 1, 0, known):
+        key = places[parents] * n_items + items
+        if level == len(frequent):
+            return key, support
+        places = np.searchsorted(frequent[level], key)
+        level += 1
+    return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+
+
+def _assemble(
+    levels: list[tuple[np.ndarray, np.ndarray, np.ndarray]], items: np.ndarray
+) -> tuple[Sequences, np.ndarray]:
+    """Write out the patterns of two items or more; level by level: parents, items, supports."""
+    grown, codes, lengths = None, [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    supports = [np.zeros(0, np.int64)]
+    for parents, item, support in levels:
+        grown = item[:, None] if grown is None else np.column_stack([grown[parents], item])
+        if grown.shape[1] > 1:
+            codes.append(grown.ravel())
+            lengths.append(np.full(len(grown), grown.shape[1]))
+            supports.append(support)
+    offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
+    return Sequences.from_codes(np.concatenate(codes), offsets, items), np.concatenate(supports)
+
+
+def _grow(
+    sequences: Sequences, window: int, longest: int, verbose: int, is_frequent: Callable
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield the frequent patterns of each length: parents, last items, supports.
+
+    Which ones are, ``is_frequent`` decides by these three of some candidates; a parent is a place
+    among the patterns of the length before.
 
     The occurrences of the patterns of one length lie one after another: those of pattern p are
     ``last[bounds[p] : bounds[p + 1]]``, the positions of its last item, and ``gap``, how far before
@@ -31,20 +122,23 @@ def mine_patterns(
     by_item = np.argsort(codes, kind="stable").astype(walk.row.dtype)
     # one number for item and row together
     item_row = np.cumsum(_changes(codes[by_item], walk.row[by_item]), dtype=by_item.dtype)
-    support = np.bincount(codes[by_item][_changes(item_row)])
-    frequent = (support >= min_support)[codes[by_item]]
+    support = np.bincount(codes[by_item][_changes(item_row)], minlength=len(sequences.items))
+    items = np.flatnonzero(support)
+    enough = is_frequent(np.zeros_like(items), items, support[items])
+    frequent = np.isin(codes[by_item], items[enough])
     rank = np.empty_like(by_item)
     rank[by_item] = np.where(frequent, np.arange(len(codes)), -1)  # -1: in no pattern
     last = by_item[frequent]
     gap = np.zeros_like(last)
     bounds = np.append(np.flatnonzero(_changes(codes[last])), len(last))
-    grown = codes[last[bounds[:-1]], None]  # the patterns: (n_patterns, length)
-    levels = []
-    while len(grown) and grown.shape[1] < longest:
+    yield np.zeros_like(items[enough]), items[enough], support[items[enough]]
+    length = 1
+    while len(last) and length < longest:
         started = perf_counter()
+        length += 1
         parts = []
         cost = np.add.reduceat(walk.reach(last, gap), bounds[:-1]) + 1
-        timer = Timer(f"[PatternMiner] length {grown.shape[1] + 1}", len(cost), verbose)
+        timer = Timer(f"[PatternMiner] length {length}", len(cost), verbose)
         for start, stop in _blocks(cost, walk.key_space(CHUNK_SIZE)):
             block = slice(bounds[start], bounds[stop])
             node = np.repeat(np.arange(stop - start), np.diff(bounds[start : stop + 1]))
@@ -57,27 +151,22 @@ def mine_patterns(
             new_pattern = _changes(node, codes[at])
             pattern = np.cumsum(new_pattern) - 1
             support = np.bincount(pattern[new_row])
-            enough = support >= min_support
+            parents, items = node[new_pattern] + start, codes[at[new_pattern]]
+            enough = is_frequent(parents, items, support)
             kept = enough[pattern]
             sizes = np.bincount(pattern)[enough]  # occurrences: several in a row count here
-            parents = node[new_pattern & kept] + start
             gaps = gaps[kept].astype(gap.dtype)
-            parts.append((parents, support[enough], sizes, at[kept], gaps))
+            found = parents[enough], items[enough], support[enough]
+            parts.append((*found, sizes, at[kept], gaps))
             timer(stop)
-        parents, support, sizes, last, gap = map(np.concatenate, zip(*parts, strict=True))
+        parents, items, support, sizes, last, gap = map(np.concatenate, zip(*parts, strict=True))
         bounds = np.concatenate([[0], np.cumsum(sizes)])
-        grown = np.column_stack([grown[parents], codes[last[bounds[:-1]]]])
-        levels.append((grown, support))
         if verbose > 0:
             print(
-                f"[PatternMiner] length {grown.shape[1]}: {len(grown)} patterns, "
+                f"[PatternMiner] length {length}: {len(items)} patterns, "
                 f"{perf_counter() - started:.2f} s"
             )
-    flat = np.concatenate([matrix.ravel() for matrix, _ in levels] or [codes[:0]])
-    lengths = [np.full(len(matrix), matrix.shape[1]) for matrix, _ in levels]
-    offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths or [[]]), dtype=np.int64)])
-    supports = np.concatenate([support for _, support in levels] or [np.zeros(0, np.int64)])
-    return Sequences.from_codes(flat, offsets, sequences.items), supports
+        yield parents, items, support
 
 
 def match_patterns(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 from numbers import Integral
 from typing import Any
 
 import numpy as np
+from joblib import Parallel, effective_n_jobs
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from ._growth import match_patterns, mine_patterns
+from ._growth import match_patterns, mine_patterns, mine_shards
 from ._progress import tracked
 from .dataset import PatternTable, SequenceDataset
 from .ranking import SequenceInput
@@ -42,6 +44,11 @@ class PatternMiner(SequenceInput, TransformerMixin, BaseEstimator):
     deduplicate : bool, default=False
         True: of the rows that hold a pattern only the first has it, so that the data set has every
         pattern once. This is the paper's data set "pattern".
+    n_jobs : int or None, default=None
+        Shards that the rows are split into, each mined by a worker of joblib (processes, or what
+        ``joblib.parallel_config`` says: dask, ray); -1: as many as there are processors. Patterns
+        and supports are those of one run. That is one process here, too, unless the context says
+        otherwise: it takes seconds for millions of items, and shards are for what exceeds it.
     verbose : int, default=0
         Above 0: a line for each length of patterns mined, and the time left where it takes long.
 
@@ -93,6 +100,7 @@ class PatternMiner(SequenceInput, TransformerMixin, BaseEstimator):
         max_pattern_length: int | None = None,
         matching: str = "window",
         deduplicate: bool = False,
+        n_jobs: int | None = None,
         verbose: int = 0,
     ) -> None:
         self.window_size = window_size
@@ -100,6 +108,7 @@ class PatternMiner(SequenceInput, TransformerMixin, BaseEstimator):
         self.max_pattern_length = max_pattern_length
         self.matching = matching
         self.deduplicate = deduplicate
+        self.n_jobs = n_jobs
         self.verbose = verbose
 
     @tracked
@@ -132,9 +141,15 @@ class PatternMiner(SequenceInput, TransformerMixin, BaseEstimator):
                 f"({len(sequences)} sample(s), the longest with {widest} feature(s), that is items)"
             )
         longest = min(self.window_size, self.max_pattern_length or self.window_size)
-        patterns, supports = mine_patterns(
-            sequences, self.window_size, self.min_support, longest, self.verbose
-        )
+        settings = self.window_size, self.min_support, longest
+        n_shards = min(effective_n_jobs(self.n_jobs), len(sequences))
+        if n_shards > 1:
+            edges = np.linspace(0, len(sequences), n_shards + 1).astype(int)
+            shards = [sequences[start:stop] for start, stop in pairwise(edges)]
+            parallel = Parallel(n_jobs=self.n_jobs, verbose=self.verbose)
+            patterns, supports = mine_shards(shards, *settings, parallel)
+        else:
+            patterns, supports = mine_patterns(sequences, *settings, self.verbose)
         # last: a miner whose fit failed is not fitted
         self.patterns_, self.supports_, self.items_ = patterns, supports, sequences.items
         return self

@@ -1,7 +1,7 @@
 import pickle
 import re
 from collections import Counter
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import joblib
 import numpy as np
@@ -31,6 +31,13 @@ def subsequences(row, window, longest=None):
     }
 
 
+class Serial:
+    """In place of joblib.Parallel: the same calls, one after another, in this process."""
+
+    def __call__(self, tasks):
+        return [function(*args, **kwargs) for function, args, kwargs in tasks]
+
+
 def mined(miner):
     return {tuple(p): s for p, s in zip(miner.patterns_, miner.supports_.tolist(), strict=True)}
 
@@ -48,6 +55,37 @@ def test_toy_of_the_paper():
     assert list(miner.patterns_) == [[1, 2], [1, 3], [2, 3], [1, 2, 3]]
     assert miner.supports_.tolist() == [2, 2, 2, 2]
     assert miner.items_.tolist() == [1, 2, 3, 4, 5]
+
+
+@given(
+    st.lists(rows_of_few_items, min_size=1, max_size=4),
+    st.integers(2, 8),
+    st.integers(1, 4),
+    st.integers(2, 7),
+)
+def test_shards_mine_what_one_run_does(parts, window, min_support, longest):
+    rows = Sequences([row for part in parts for row in part])
+    edges = np.cumsum([0, *map(len, parts)])
+    shards = [rows[start:stop] for start, stop in pairwise(edges)]
+    settings = window, min_support, min(window, longest)
+    patterns, supports = _growth.mine_shards(shards, *settings, Serial())
+    whole, whole_supports = _growth.mine_patterns(rows, *settings, 0)
+    assert list(patterns) == list(whole)
+    assert supports.tolist() == whole_supports.tolist()
+    assert supports.dtype == whole_supports.dtype
+
+
+def test_n_jobs():
+    rows = make_sequences(80, 20, random_state=0)
+    whole = PatternMiner(window_size=5).fit(rows)
+    with joblib.parallel_config(backend="threading"):
+        split = PatternMiner(window_size=5, n_jobs=3).fit(rows)
+    assert split.patterns_ == whole.patterns_
+    np.testing.assert_array_equal(split.supports_, whole.supports_)
+    assert split.transform(rows).patterns == whole.transform(rows).patterns
+    with joblib.parallel_config(backend="threading"):  # more workers than rows
+        few = PatternMiner(window_size=3, n_jobs=9).fit(TOY)
+    assert mined(few) == {(1, 2): 2, (1, 3): 2, (2, 3): 2, (1, 2, 3): 2}
 
 
 @given(

@@ -79,10 +79,11 @@ def to_onnx(recommender: SequentialRecommender, path: str | PathLike | None = No
 
     Examples
     --------
+    >>> import numpy as np
     >>> from sklearn_dr4sr.recommenders import SASRec, to_onnx
     >>> model = SASRec(max_epochs=1, random_state=0).fit([["tea", "pot", "cup"], ["pot", "cup"]])
     >>> proto = to_onnx(model)  # doctest: +SKIP
-    >>> import numpy as np, onnxruntime  # doctest: +SKIP
+    >>> import onnxruntime  # doctest: +SKIP
     >>> session = onnxruntime.InferenceSession(proto.SerializeToString())  # doctest: +SKIP
     >>> inputs = {"item_ids": np.array([[3, 2]]), "lengths": np.array([2])}  # tea, pot
     >>> session.run(["scores"], inputs)[0].shape  # doctest: +SKIP
