@@ -456,6 +456,22 @@ def test_fixed_values_choose_the_candidates(search):
     ]
 
 
+def test_the_best_candidates_values_are_kept_for_all_values():
+    done = GridSearchCV(Popularity(), {})
+    done.cv_results_ = {
+        "params": [{"a": 1, "b": 1}, {"a": 1, "b": 2}, {"a": 2, "b": 1}, {"a": 2, "b": 2}],
+        "param_a": None,
+        "param_b": None,
+        "mean_test_score": np.array([0.5, 0.1, 0.2, 0.4]),
+        "std_test_score": np.zeros(4),
+    }
+    done.best_index_ = 0
+    through_best = ParameterCurveDisplay.from_search(done, "a", ax=axes())
+    assert through_best.scores["score"].tolist() == [0.5, 0.2]
+    best_of_each = ParameterCurveDisplay.from_search(done, "a", fixed={}, ax=axes())
+    assert best_of_each.scores["score"].tolist() == [0.5, 0.4]
+
+
 def test_what_was_not_searched_is_named(search):
     for wrong, message in [
         ({"param": "window"}, "'window' was not searched, but"),
