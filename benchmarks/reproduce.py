@@ -6,8 +6,7 @@
 Each cell is one ``benchmarks.run`` in a process of its own; what is in results/ is not run again,
 so a table grows over many calls and an interrupted one goes on where it was (pre-trainings are kept
 as well). ``--hours`` starts nothing new after so long. ``--render`` runs nothing and writes what
-there is to results/tables/. Cells that lack seeds are marked with how many they have. Figure 4 is
-``sklearn_dr4sr.plotting.PatternWeightsDisplay``.
+there is to results/tables/. Cells that lack seeds are marked with how many they have.
 """
 
 from __future__ import annotations
@@ -22,10 +21,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import joblib
 import numpy as np
 
 from benchmarks.run import RESULTS, parse, result_name
 from sklearn_dr4sr.metrics import holm, ndcg_of_ranks, sign_flip_test
+from sklearn_dr4sr.plotting import PatternWeightsDisplay
 
 FILES = {"Beauty": "Beauty.txt", "Toys": "Toys_and_Games.txt"}
 MODELS = ("GRU4Rec", "SASRec", "FMLP", "GNN", "CL4SRec")
@@ -126,6 +127,8 @@ def cells(table: int | None, figure: int | None) -> list[Cell]:
             ]
         elif table == 5:
             found += [Cell(data, "SASRec", recipe) for recipe in ("dr4sr", "dr4sr+")]
+        elif figure == 4 and data == "Toys":
+            found += [Cell(data, model, "dr4sr+", PAPER[data][model][2]) for model in MODELS]
         elif figure == 5:
             for (model, name), papers in FIGURE_5[data].items():
                 for value, paper in zip(("original", "regenerated"), papers, strict=True):
@@ -274,12 +277,20 @@ def draw(wanted: list[Cell], shelf: Shelf, figure: int, path: Path) -> None:
     plt.savefig(path, dpi=120)
 
 
+def draw_weights(wanted: list[Cell], folder: Path, path: Path) -> None:
+    """The weights that each target model's personalizer has learned (Figure 4), as far as run."""
+    stored = {cell.model: folder / "weights" / f"{cell.name(0)}.joblib" for cell in wanted}
+    weighted = {model: joblib.load(file) for model, file in stored.items() if file.exists()}
+    if weighted:
+        PatternWeightsDisplay(weighted).plot(by="position").figure_.savefig(path, dpi=120)
+
+
 def main() -> None:
     """Run what is missing, then render what there is."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--table", type=int, choices=(2, 3, 4, 5, 6))
-    which.add_argument("--figure", type=int, choices=(5, 6, 7))
+    which.add_argument("--figure", type=int, choices=(4, 5, 6, 7))
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--n-jobs", type=int, default=1)
@@ -302,7 +313,9 @@ def main() -> None:
     folder = args.results / "tables"
     folder.mkdir(exist_ok=True, parents=True)
     (folder / f"{name}.md").write_text(text)
-    if args.figure in (6, 7):
+    if args.figure == 4:
+        draw_weights(wanted, args.results, folder / f"{name}.png")
+    elif args.figure in (6, 7):
         draw(wanted, shelf, args.figure, folder / f"{name}.png")
     print(text)
 

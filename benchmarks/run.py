@@ -24,6 +24,7 @@ import sys
 import time
 from pathlib import Path
 
+import joblib
 import numpy as np
 import scipy
 import sklearn
@@ -152,9 +153,12 @@ def personalized(data: SequenceDataset, model, validation, seed: int, args):
     """The recommender on learned weights: trained jointly, anew, or anew with them dealt out."""
     personalizer = DatasetPersonalizer(model, random_state=seed, **args.personalizer)
     personalizer.fit(data, validation)
-    if args.weights == "joint":
-        return personalizer.recommender_
     weighted = personalizer.transform(data)
+    if args.weights == "joint":
+        folder = args.results / "weights"
+        folder.mkdir(exist_ok=True, parents=True)
+        joblib.dump(weighted, folder / f"{result_name(args, 'dr4sr+', seed)}.joblib")
+        return personalizer.recommender_
     if args.weights == "permuted":
         dealt = np.random.default_rng(seed).permutation(weighted.weights)
         weighted = SequenceDataset(data.histories, data.table, dealt)
