@@ -300,9 +300,10 @@ def main() -> None:
     args = parser.parse_args()
     if args.table == 6:
         parser.error(
-            "Table 6 is Gowalla and Amazon-book, which are not distributed here: put them in the "
-            "text format of load_sequences (user, then items in order of time) and run "
-            "python -m benchmarks.run --data FILE --recipe backbone, then dr4sr and dr4sr+"
+            "Table 6 is Gowalla and Amazon-book, which are not distributed here: fetch_gowalla() "
+            "and fetch_amazon('Books') of sklearn_dr4sr.datasets fetch them from their origin, and "
+            "SequenceDataset(fetched.sequences).to_text(FILE) writes what python -m benchmarks.run "
+            "--data FILE --recipe backbone, then dr4sr and dr4sr+, takes"
         )
     args.results = RESULTS.parent / "cache" / "quick" if args.quick else RESULTS
     wanted, shelf = cells(args.table, args.figure), Shelf(args.results, args.seeds)
