@@ -257,6 +257,20 @@ def test_every_origin_of_a_row_has_room():
         HistoryDisplay.from_dataset(SequenceDataset([[1, 2]], table), 1)
 
 
+def test_of_long_rows_the_last_items_are_drawn(data):
+    ax = axes()
+    draw(HistoryDisplay.from_dataset(data, 0, max_items=2, ax=ax))
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == [
+        "row 0, last 2 of 4 items",
+        "original, last 2 of 4 items",
+        "mined (support 5)",
+    ]
+    assert texts_of(ax)[::2] == ["3", "4", "3", "4", "1", "3"]
+    assert texts_of(ax)[1::2] == ["3", "4", "3, w 0.20", "4, w 0.30", "1, w 1.00", "3, w 0.40"]
+    with pytest.raises(ValueError, match="max_items must be an integer of at least 1, got 0"):
+        HistoryDisplay.from_dataset(data, 0, max_items=0)
+
+
 def test_ids_are_drawn_as_they_are():
     ax = axes()
     draw(

@@ -69,7 +69,13 @@ class HistoryDisplay:
 
     @classmethod
     def from_dataset(
-        cls, dataset: Any, row: int, *, max_patterns: int = 12, ax: Any = None
+        cls,
+        dataset: Any,
+        row: int,
+        *,
+        max_patterns: int = 12,
+        max_items: int = 20,
+        ax: Any = None,
     ) -> HistoryDisplay:
         """Take a row, and plot.
 
@@ -79,6 +85,8 @@ class HistoryDisplay:
         row : int
         max_patterns : int, default=12
             Patterns that are shown, at most; of every origin as many as there is room for.
+        max_items : int, default=20
+            Of a longer history or pattern the last items are shown.
         ax : matplotlib Axes, default=None
 
         Returns
@@ -90,7 +98,7 @@ class HistoryDisplay:
         IndexError
             If there is no such row.
         ValueError
-            If ``max_patterns`` is less than 1.
+            If ``max_patterns`` or ``max_items`` is less than 1.
         """
         if not isinstance(max_patterns, (int, np.integer)) or max_patterns < 1:
             raise ValueError(f"max_patterns must be an integer of at least 1, got {max_patterns!r}")
@@ -118,15 +126,17 @@ class HistoryDisplay:
             of_items(table.is_generative),
             None if part.weights is None else of_items(part.weights),
         )
-        return display.plot(ax)
+        return display.plot(ax, max_items=max_items)
 
-    def plot(self, ax: Any = None) -> HistoryDisplay:
+    def plot(self, ax: Any = None, *, max_items: int = 20) -> HistoryDisplay:
         """Draw the row.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
             None: a figure of its own, as wide as the items need.
+        max_items : int, default=20
+            Of a longer history or pattern the last items are shown.
 
         Returns
         -------
@@ -134,28 +144,38 @@ class HistoryDisplay:
 
         Raises
         ------
+        ValueError
+            If ``max_items`` is less than 1.
         ImportError
             Without matplotlib.
         """
-        rows = [self.history, *self.patterns]
+        if not isinstance(max_items, (int, np.integer)) or max_items < 1:
+            raise ValueError(f"max_items must be an integer of at least 1, got {max_items!r}")
+        left_out = [max(0, len(row) - max_items) for row in (self.history, *self.patterns)]
+        labels = [
+            f"{label}, last {max_items} of {left + max_items} items" if left else label
+            for label, left in zip(self.labels, left_out, strict=True)
+        ]
+        rows = [row[-max_items:] for row in (self.history, *self.patterns)]
         longest = max(map(len, rows))
         cell = 0.2 + 0.075 * max((len(_short(i)) for row in rows for i in row), default=1)
         cell = max(cell, 0.85 if self.weights is not None else 0.45)
-        size = (2.2 + cell * max(longest, 4), 0.4 + 0.42 * len(rows))
+        size = (0.4 + 0.08 * max(map(len, labels)) + cell * max(longest, 4), 0.4 + 0.42 * len(rows))
         (ax,) = make_axes(ax, size=size)
         place = {item: number for number, item in reversed(list(enumerate(self.history, 1)))}
-        for number, item in enumerate(self.history):
-            self._draw(ax, number, 0, item, str(number + 1), "white", False)
-        for line, (pattern, origin) in enumerate(zip(self.patterns, self.origins, strict=True)):
-            for number, item in enumerate(pattern):
+        for column, item in enumerate(rows[0]):
+            self._draw(ax, column, 0, item, str(left_out[0] + column + 1), "white", False)
+        for line, (pattern, origin) in enumerate(zip(rows[1:], self.origins, strict=True)):
+            for column, item in enumerate(pattern):
+                number = left_out[line + 1] + column
                 note = str(place.get(item, "new"))
                 if self.weights is not None:
                     note += f", w {self.weights[line][number]:.2f}"
                 color, free = ORIGIN_COLORS[origin], bool(self.generative[line][number])
-                self._draw(ax, number, line + 1, item, note, color, free)
+                self._draw(ax, column, line + 1, item, note, color, free)
         ax.set_xlim(0, max(longest, 4))
         ax.set_ylim(len(rows), 0)
-        ax.set_yticks(np.arange(len(rows)) + 0.5, self.labels)
+        ax.set_yticks(np.arange(len(rows)) + 0.5, labels)
         ax.tick_params(length=0)
         ax.set_xticks([])
         ax.axhline(1, color=GREY, linewidth=0.8)

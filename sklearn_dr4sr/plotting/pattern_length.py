@@ -145,6 +145,7 @@ class PatternLengthDisplay:
                     share,
                     color=color,
                     marker=marker,
+                    markersize=6 if len(self.lengths) <= 25 else 2.5,
                     linestyle=dashes,
                     label=f"{name}, mean {self._mean(count)}",
                 )

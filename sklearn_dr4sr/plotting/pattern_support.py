@@ -116,7 +116,7 @@ class PatternSupportDisplay:
             Without matplotlib.
         """
         (ax,) = make_axes(ax)
-        from matplotlib import colormaps
+        from matplotlib import colormaps, ticker
 
         kinds = np.unique(self.lengths)
         shades = colormaps["viridis"](np.linspace(0, 0.88, len(kinds)))
@@ -134,6 +134,9 @@ class PatternSupportDisplay:
                 label=f"{length} items ({at_least[0]:,})",
             )
         ax.set(xscale="log", yscale="log", xlabel="support", ylabel="patterns of at least that")
+        ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter(ticker.ScalarFormatter())
+        ax.xaxis.set_minor_formatter(ticker.NullFormatter())
         ax.legend(frameon=False)
         despine(ax)
         self.ax_, self.figure_ = ax, ax.figure
