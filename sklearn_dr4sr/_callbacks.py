@@ -41,7 +41,10 @@ def fresh_callbacks(callbacks: Any) -> list[Any]:
                     "callbacks: expected skorch callbacks, or callables that return one, got "
                     f"{callback!r}"
                 )
-            callback = callback()
+            made = callback()
+            if not hasattr(made, "on_train_begin"):
+                raise TypeError(f"callbacks: {callback!r} made no skorch callback but {made!r}")
+            callback = made
         else:
             callback = copy.copy(callback)
         fresh.append((entry[0], callback) if named else callback)

@@ -29,11 +29,11 @@ def resolve_device(device: str) -> torch.device:
     ValueError
         If torch does not know the device, or this machine does not have it.
     """
-    if device == "auto":
+    if isinstance(device, str) and device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         resolved = torch.device(device)
-    except (RuntimeError, TypeError):
+    except (RuntimeError, TypeError, ValueError):
         raise ValueError(f"device: expected 'auto', 'cpu', 'cuda', ..., got {device!r}") from None
     if resolved.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device={device!r}, but torch finds no cuda device; use 'auto' or 'cpu'")

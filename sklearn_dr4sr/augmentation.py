@@ -7,17 +7,17 @@ that they compare in one grid: ``{"data": ["passthrough", SlidingWindow(), Repea
 from __future__ import annotations
 
 from functools import partial
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from ._parameters import LENGTH, PATTERNS, check_flag, check_number, check_some
 from ._progress import tracked
 from ._torch import seed_of
 from .dataset import ORIGINS, PatternTable, SequenceDataset, as_dataset
-from .ranking import SequenceInput
+from .ranking import SequenceInput, whole
 from .sequences import Sequences, ranges
 
 __all__ = ["CropMaskReorder", "RandomSubsequences", "RepeatPadding", "SlidingWindow"]
@@ -27,6 +27,7 @@ class _Augmenter(SequenceInput, TransformerMixin, BaseEstimator):
     """Template: ``_recipe(dataset)`` returns the callable that makes the patterns when read."""
 
     @tracked
+    @whole
     def fit(self, X: Any, y: Any = None) -> _Augmenter:
         """Check the parameters and the input; there is nothing to learn.
 
@@ -51,7 +52,7 @@ class _Augmenter(SequenceInput, TransformerMixin, BaseEstimator):
         if hasattr(self, "random_state"):
             # drawn once, so that transform gives the same patterns whenever it is called
             self.seed_ = seed_of(self.random_state)
-        self.items_ = items  # last: a transformer whose fit failed is not fitted
+        self.items_ = items
         return self
 
     def transform(self, X: Any) -> SequenceDataset:
@@ -75,6 +76,7 @@ class _Augmenter(SequenceInput, TransformerMixin, BaseEstimator):
             Before ``fit``; on bad input.
         """
         check_is_fitted(self, "items_")
+        self._check_parameters()
         dataset = as_dataset(self._read(X))
         return SequenceDataset(dataset.histories, self._recipe(dataset))
 
@@ -144,9 +146,9 @@ class SlidingWindow(_Augmenter):
 
     def _check_parameters(self) -> None:
         if self.window_size is not None:
-            _check_integer("window_size", self.window_size, 2)
-        _check_integer("stride", self.stride, 1)
-        _check_flag("include_original", self.include_original)
+            check_number("window_size", self.window_size, 2, integer=True)
+        check_number("stride", self.stride, 1, integer=True)
+        check_flag("include_original", self.include_original)
 
     def _recipe(self, dataset: SequenceDataset) -> Any:
         return partial(
@@ -249,15 +251,15 @@ class RepeatPadding(_Augmenter):
         self.random_state = random_state
 
     def _check_parameters(self) -> None:
-        _check_integer("max_length", self.max_length, 1)
+        check_number("max_length", self.max_length, 1, LENGTH, integer=True)
         if not (isinstance(self.repeats, str) and self.repeats in ("random", "max")):
             if isinstance(self.repeats, str):
                 raise ValueError(
                     f'repeats must be "random", "max" or an integer, got {self.repeats!r}'
                 )
-            _check_integer("repeats", self.repeats, 1)
-        _check_flag("delimiter", self.delimiter)
-        _check_flag("include_original", self.include_original)
+            check_number("repeats", self.repeats, 1, PATTERNS, integer=True)
+        check_flag("delimiter", self.delimiter)
+        check_flag("include_original", self.include_original)
 
     def _recipe(self, dataset: SequenceDataset) -> Any:
         return partial(
@@ -382,19 +384,11 @@ class CropMaskReorder(_Augmenter):
         self.random_state = random_state
 
     def _check_parameters(self) -> None:
-        _check_integer("n_views", self.n_views, 1)
+        check_number("n_views", self.n_views, 1, PATTERNS, integer=True)
         for name in OPERATORS:
-            value = getattr(self, name)
-            if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= value <= 1:
-                raise ValueError(f"{name} must be a number in 0 .. 1, got {value!r}")
-        given = self.operators
-        if (
-            not isinstance(given, (tuple, list))
-            or len(given) == 0
-            or not all(isinstance(name, str) and name in OPERATORS for name in given)
-        ):
-            raise ValueError(f"operators must be some of {OPERATORS}, got {given!r}")
-        _check_flag("include_original", self.include_original)
+            check_number(name, getattr(self, name), 0, 1)
+        check_some("operators", self.operators, OPERATORS)
+        check_flag("include_original", self.include_original)
 
     def _recipe(self, dataset: SequenceDataset) -> Any:
         return partial(
@@ -515,15 +509,15 @@ class RandomSubsequences(_Augmenter):
         self.random_state = random_state
 
     def _check_parameters(self) -> None:
-        _check_integer("n_patterns", self.n_patterns, 1)
-        _check_integer("min_length", self.min_length, 2)
-        _check_integer("max_length", self.max_length, 2)
+        check_number("n_patterns", self.n_patterns, 1, PATTERNS, integer=True)
+        check_number("min_length", self.min_length, 2, integer=True)
+        check_number("max_length", self.max_length, 2, LENGTH, integer=True)
         if self.max_length < self.min_length:
             raise ValueError(
                 f"max_length must be at least min_length={self.min_length!r}, "
                 f"got {self.max_length!r}"
             )
-        _check_flag("include_original", self.include_original)
+        check_flag("include_original", self.include_original)
 
     def _recipe(self, dataset: SequenceDataset) -> Any:
         return partial(
@@ -590,13 +584,3 @@ def _keep_the_rest(new: PatternTable, histories: Sequences) -> PatternTable:
     without = np.setdiff1d(np.arange(len(histories)), new.source)
     kept = PatternTable.of(histories[without], without, "original")
     return PatternTable.concatenate([kept, new])
-
-
-def _check_integer(name: str, value: Any, least: int) -> None:
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
-
-
-def _check_flag(name: str, value: Any) -> None:
-    if not isinstance(value, (bool, np.bool_)):
-        raise ValueError(f"{name} must be True or False, got {value!r}")

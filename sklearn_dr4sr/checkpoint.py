@@ -17,6 +17,8 @@ import torch
 from skorch.callbacks import Callback
 from skorch.history import History
 
+from ._parameters import check_path
+
 __all__ = ["Checkpoint", "ResumableNet", "check_checkpoint", "fingerprint"]
 
 #: First line of every file; the SHA-256 of the rest, in hex, is the second.
@@ -51,6 +53,26 @@ class ResumableNet(skorch.NeuralNet):
             return super().fit_loop(X, y, epochs=left if epochs is None else epochs, **params)
         finally:
             self._loader = self._loader_state = None  # it holds the data: not to be pickled
+
+    def check_loss(self, loss: torch.Tensor) -> None:
+        """Raise FloatingPointError if the loss of the batch at hand is not finite."""
+        if not torch.isfinite(loss):
+            epoch, step = len(self.history), len(self.history[-1]["batches"])
+            raise FloatingPointError(
+                f"the loss is {loss.item()} in epoch {epoch}, batch {step}: lower lr={self.lr}, "
+                "or pass callbacks that clip the gradient"
+            )
+
+    def run_single_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """Run an epoch, whose last step may have ruined the weights: no batch shows that."""
+        super().run_single_epoch(*args, **kwargs)
+        for name, parameter in self.module_.named_parameters():
+            if not torch.isfinite(parameter).all():
+                epoch, step = len(self.history), len(self.history[-1]["batches"])
+                raise FloatingPointError(
+                    f"{name} is no longer finite after epoch {epoch}, batch {step}: lower "
+                    f"lr={self.lr}, or pass callbacks that clip the gradient"
+                )
 
     def get_iterator(self, dataset: Any, training: bool = False) -> Any:
         """Make the iterator, at the place where the checkpoint left it."""
@@ -177,6 +199,7 @@ def check_checkpoint(directory: Any, random_state: Any) -> None:
         return
     if not isinstance(directory, (str, os.PathLike)):
         raise TypeError(f"checkpoint_dir: expected a path or None, got {directory!r}")
+    check_path("checkpoint_dir", directory)
     if not isinstance(random_state, (int, np.integer)):
         raise ValueError(
             f"checkpoint_dir={os.fspath(directory)!r} needs an integer random_state, got "

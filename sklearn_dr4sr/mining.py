@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import pairwise
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,10 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ._growth import match_patterns, mine_patterns, mine_shards
+from ._parameters import check_choice, check_flag, check_jobs, check_number, check_verbose
 from ._progress import tracked
 from .dataset import PatternTable, SequenceDataset
-from .ranking import SequenceInput
+from .ranking import SequenceInput, whole
 from .sequences import Sequences, as_sequences
 
 __all__ = ["PatternMiner", "match_patterns"]
@@ -112,6 +112,7 @@ class PatternMiner(SequenceInput, TransformerMixin, BaseEstimator):
         self.verbose = verbose
 
     @tracked
+    @whole
     def fit(self, X: Any, y: Any = None) -> PatternMiner:
         """Mine the patterns of ``X``.
 
@@ -140,8 +141,9 @@ class PatternMiner(SequenceInput, TransformerMixin, BaseEstimator):
                 "no sequence of X holds two items, so there is no pattern to mine "
                 f"({len(sequences)} sample(s), the longest with {widest} feature(s), that is items)"
             )
-        longest = min(self.window_size, self.max_pattern_length or self.window_size)
-        settings = self.window_size, self.min_support, longest
+        window = int(self.window_size)
+        longest = min(window, self.max_pattern_length or window)
+        settings = window, self.min_support, longest
         n_shards = min(effective_n_jobs(self.n_jobs), len(sequences))
         if n_shards > 1:
             edges = np.linspace(0, len(sequences), n_shards + 1).astype(int)
@@ -150,7 +152,6 @@ class PatternMiner(SequenceInput, TransformerMixin, BaseEstimator):
             patterns, supports = mine_shards(shards, *settings, parallel)
         else:
             patterns, supports = mine_patterns(sequences, *settings, self.verbose)
-        # last: a miner whose fit failed is not fitted
         self.patterns_, self.supports_, self.items_ = patterns, supports, sequences.items
         return self
 
@@ -176,8 +177,9 @@ class PatternMiner(SequenceInput, TransformerMixin, BaseEstimator):
             Before ``fit``; on bad input.
         """
         check_is_fitted(self, "patterns_")
+        self._check_parameters()
         histories = as_sequences(self._read(X))
-        window = self.window_size if self.matching == "window" else None
+        window = int(self.window_size) if self.matching == "window" else None
         make = partial(
             _own_patterns,
             histories,
@@ -190,16 +192,14 @@ class PatternMiner(SequenceInput, TransformerMixin, BaseEstimator):
         return SequenceDataset(histories, make)
 
     def _check_parameters(self) -> None:
-        for name, least in {"window_size": 2, "min_support": 1, "max_pattern_length": 2}.items():
-            value = getattr(self, name)
-            if name == "max_pattern_length" and value is None:
-                continue
-            if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-                raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
-        if self.matching not in ("window", "any_gap"):
-            raise ValueError(f'matching must be "window" or "any_gap", got {self.matching!r}')
-        if not isinstance(self.deduplicate, (bool, np.bool_)):
-            raise ValueError(f"deduplicate must be True or False, got {self.deduplicate!r}")
+        check_number("window_size", self.window_size, 2, integer=True)
+        check_number("min_support", self.min_support, 1, integer=True)
+        if self.max_pattern_length is not None:
+            check_number("max_pattern_length", self.max_pattern_length, 2, integer=True)
+        check_choice("matching", self.matching, ("window", "any_gap"))
+        check_flag("deduplicate", self.deduplicate)
+        check_jobs(self.n_jobs)
+        check_verbose(self.verbose)
 
 
 def _own_patterns(

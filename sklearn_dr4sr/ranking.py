@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -12,16 +13,36 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
+from ._parameters import check_flag, check_number
 from ._progress import ReportsProgress, tracked
 from ._tables import codes_of, long_table, row_ids
 from .dataset import SequenceDataset, as_dataset
 from .metrics import ranking_scorer
 from .sequences import Sequences, as_items, as_sequences
 
-__all__ = ["BaseRecommender", "top_k"]
+__all__ = ["BaseRecommender", "SequenceInput", "top_k", "whole"]
 
 #: Scores held at once, in numbers, whatever the catalogue: 64 MB as doubles (larger is slower).
 CHUNK_SIZE = 2**23
+
+
+T = TypeVar("T")
+
+
+def whole(fit: Callable[..., T]) -> Callable[..., T]:
+    """Make a ``fit`` that fails leave its estimator as it was: no part of what it had learned."""
+
+    @wraps(fit)
+    def fit_or_nothing(self: Any, *args: Any, **kwargs: Any) -> T:
+        before = dict(vars(self))
+        try:
+            return fit(self, *args, **kwargs)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    return fit_or_nothing
 
 
 class SequenceInput(ReportsProgress):
@@ -58,6 +79,7 @@ class BaseRecommender(SequenceInput, BaseEstimator):
     """
 
     @tracked
+    @whole
     def fit(self, X: Any, y: Any = None) -> BaseRecommender:
         """Learn from the patterns of ``X`` (from the sequences themselves where ``X`` is plain).
 
@@ -78,6 +100,7 @@ class BaseRecommender(SequenceInput, BaseEstimator):
         ValueError, TypeError
             On bad input, naming the row; if no pattern holds two items.
         """
+        check_flag("exclude_seen", self.exclude_seen)
         self._check_parameters()
         dataset = as_dataset(self._read(X, fitting=True))
         target = None if y is None else as_items(y, len(dataset))
@@ -95,7 +118,7 @@ class BaseRecommender(SequenceInput, BaseEstimator):
             dataset.weights,
         )
         self._fit(encoded, None if target is None else _encode_targets(target, items))
-        self.items_ = items  # last: an estimator whose fit failed is not fitted
+        self.items_ = items
         return self
 
     def predict(self, X: Any, k: int = 10) -> np.ndarray:
@@ -252,8 +275,8 @@ class BaseRecommender(SequenceInput, BaseEstimator):
         Without the items that ``barred``, a mask over the catalogue, holds. Where a row has fewer
         than ``k``, its codes end in -1.
         """
-        if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or k < 1:
-            raise ValueError(f"k must be an integer of at least 1, got {k!r}")
+        check_number("k", k, 1, integer=True)
+        check_flag("exclude_seen", exclude_seen)
         k = min(int(k), len(self.items_))
         codes = np.full((len(histories), k), -1)
         values = np.full((len(histories), k), -np.inf, dtype=np.float32)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import torch
 from scipy import sparse
 
+from .._parameters import check_number
 from ..dataset import SequenceDataset
 from ..ranking import BaseRecommender
 from ..sequences import Sequences
@@ -90,19 +90,3 @@ def steps_from_end(sequences: Sequences) -> np.ndarray:
     """Count the steps from each interaction to the end of its row: 0 for the last."""
     ends = np.repeat(sequences.offsets[1:], sequences.lengths)
     return ends - 1 - np.arange(len(sequences.codes))
-
-
-def check_number(
-    name: str, value: Any, low: float, high: float = np.inf, *, integer: bool = False
-) -> None:
-    """Raise ValueError unless ``value`` is a finite number (an integer) in ``low`` .. ``high``."""
-    kind = Integral if integer else Real
-    if (
-        not isinstance(value, kind)
-        or isinstance(value, (bool, np.bool_))
-        or not (low <= value <= high and np.isfinite(value))
-    ):
-        what = "an integer" if integer else "a number"
-        bounds = f"in {low} .. {high}" if np.isfinite(high) else f"of at least {low}"
-        bounds = "that is finite" if np.isneginf(low) else bounds
-        raise ValueError(f"{name} must be {what} {bounds}, got {value!r}")

@@ -20,7 +20,7 @@ class EASE(LinearRecommender):
     Parameters
     ----------
     l2 : float, default=100.0
-        Strength of the ridge penalty (lambda of the source), at least 1e-9.
+        Strength of the ridge penalty (lambda of the source), in 1e-9 .. 1e12.
     history_decay : float in [0, 1], default=0.7
         The item t steps before the end of the history counts ``history_decay ** t``; 1 is EASE as
         published.
@@ -74,7 +74,7 @@ class EASE(LinearRecommender):
         self.exclude_seen = exclude_seen
 
     def _check_parameters(self) -> None:
-        check_number("l2", self.l2, 1e-9)
+        check_number("l2", self.l2, 1e-9, 1e12)
         check_number("history_decay", self.history_decay, 0, 1)
 
     def _fit(self, dataset: SequenceDataset, target: np.ndarray | None) -> None:

@@ -6,7 +6,6 @@ import copy
 import warnings
 from collections.abc import Callable
 from functools import partial
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -18,12 +17,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
+from .._parameters import PATTERNS, check_choice, check_flag, check_jobs, check_number
 from .._torch import seed_of
 from ..dataset import PatternTable, SequenceDataset, as_dataset
 from ..metrics import ndcg_of_ranks
 from ..ranking import BaseRecommender
 from ..sequences import Sequences
-from .base import check_number
 
 __all__ = ["InfiniteAutoencoder", "neural_tangent_kernel"]
 
@@ -206,24 +205,20 @@ class InfiniteAutoencoder(TransformerMixin, BaseRecommender):
             if self.l2 != "auto":
                 raise ValueError(f'l2 must be "auto" or numbers of at least 0, got {self.l2!r}')
         elif isinstance(self.l2, (list, tuple, np.ndarray)):
-            if len(self.l2) == 0:
-                raise ValueError(f"l2 must hold at least one candidate, got {self.l2!r}")
+            if np.ndim(self.l2) != 1 or len(self.l2) == 0:
+                raise ValueError(f"l2 must be a number or a list of candidates, got {self.l2!r}")
             for candidate in self.l2:
-                check_number("l2", candidate, 0)
+                check_number("l2", candidate, 0, 1e12)
         else:
-            check_number("l2", self.l2, 0)
+            check_number("l2", self.l2, 0, 1e12)
         if self.n_validation is not None:
             check_number("n_validation", self.n_validation, 1, integer=True)
-        if not (isinstance(self.solver, str) and self.solver in ("auto", "cholesky", "cg")):
-            raise ValueError(f'solver must be "auto", "cholesky" or "cg", got {self.solver!r}')
-        for name in ("max_memory", "temperature"):
-            value = getattr(self, name)
-            number = isinstance(value, Real) and not isinstance(value, bool)
-            if not number or not 0 < value < np.inf:
-                raise ValueError(f"{name} must be a finite number above 0, got {value!r}")
-        check_number("n_samples", self.n_samples, 1, integer=True)
-        if not isinstance(self.include_original, (bool, np.bool_)):
-            raise ValueError(f"include_original must be True or False, got {self.include_original}")
+        check_choice("solver", self.solver, ("auto", "cholesky", "cg"))
+        check_number("max_memory", self.max_memory, 0, above=True)
+        check_number("temperature", self.temperature, 0, above=True)
+        check_number("n_samples", self.n_samples, 1, PATTERNS, integer=True)
+        check_flag("include_original", self.include_original)
+        check_jobs(self.n_jobs)
 
     def _fit(self, dataset: SequenceDataset, target: np.ndarray | None) -> None:
         self.seed_ = seed_of(self.random_state)

@@ -65,7 +65,8 @@ class MarkovChain(LinearRecommender):
 
     def _fit(self, dataset: SequenceDataset, target: np.ndarray | None) -> None:
         self.popularity_ = item_counts(dataset)
-        self.transitions_ = transition_counts(dataset, 1.0 / np.arange(1, self.max_gap + 1))
+        widest = min(self.max_gap, int(dataset.patterns.lengths.max()) - 1)
+        self.transitions_ = transition_counts(dataset, 1.0 / np.arange(1, widest + 1))
 
     @property
     def _matrix(self) -> sparse.csr_matrix:

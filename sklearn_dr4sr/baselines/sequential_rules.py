@@ -22,9 +22,9 @@ class SequentialRules(LinearRecommender):
         Widest gap between two items that is counted, at least 1.
     gap_decay : float in [0, 1], default=0.8
         A pair at gap g counts ``gap_decay ** (g - 1)``.
-    reverse_weight : float, default=0.5
-        Weight of a pair read backwards, not negative: 0 counts forwards only, 1 is symmetric.
-    source_exponent, target_exponent : float, default=-0.5, -0.2
+    reverse_weight : float in [0, 1e6], default=0.5
+        Weight of a pair read backwards: 0 counts forwards only, 1 is symmetric.
+    source_exponent, target_exponent : float in [-10, 10], default=-0.5, -0.2
         Powers of the popularity of the history's item and of the recommended item that a rule is
         multiplied by; negative ones hold popular items back.
     history_decay : float in [0, 1], default=0.6
@@ -93,15 +93,16 @@ class SequentialRules(LinearRecommender):
     def _check_parameters(self) -> None:
         check_number("max_gap", self.max_gap, 1, integer=True)
         check_number("gap_decay", self.gap_decay, 0, 1)
-        check_number("reverse_weight", self.reverse_weight, 0)
-        check_number("source_exponent", self.source_exponent, -np.inf)
-        check_number("target_exponent", self.target_exponent, -np.inf)
+        check_number("reverse_weight", self.reverse_weight, 0, 1e6)
+        check_number("source_exponent", self.source_exponent, -10, 10)
+        check_number("target_exponent", self.target_exponent, -10, 10)
         check_number("history_decay", self.history_decay, 0, 1)
         check_number("max_length", self.max_length, 2, integer=True)
 
     def _fit(self, dataset: SequenceDataset, target: np.ndarray | None) -> None:
         self.popularity_ = item_counts(dataset)
-        gap_weights = self.gap_decay ** np.arange(self.max_gap)
+        widest = min(self.max_gap, int(dataset.patterns.lengths.max()) - 1)
+        gap_weights = self.gap_decay ** np.arange(widest)
         forwards = transition_counts(dataset, gap_weights, self.max_length)
         counts = (forwards + self.reverse_weight * forwards.T).tocoo()
         occurrences = np.where(self.popularity_ > 0, self.popularity_, 1.0)

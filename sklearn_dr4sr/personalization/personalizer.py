@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from contextlib import nullcontext
 from functools import partial
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -13,11 +12,12 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
+from .._parameters import WIDTH, check_choice, check_flag, check_number, check_some
 from .._progress import Timer, subtask, tracked
 from .._torch import seed_of
 from ..checkpoint import check_checkpoint
 from ..dataset import ORIGINS, PatternTable, SequenceDataset, as_dataset
-from ..ranking import SequenceInput
+from ..ranking import SequenceInput, whole
 from ..recommenders.base import SequentialRecommender
 from ..recommenders.batching import TrainingPatterns
 from ..sequences import positions_in
@@ -234,6 +234,7 @@ class DatasetPersonalizer(SequenceInput, TransformerMixin, BaseEstimator):
         self.random_state = random_state
 
     @tracked
+    @whole
     def fit(self, X: Any, y: Any = None) -> DatasetPersonalizer:
         """Train the recommender and the weights of its data jointly.
 
@@ -288,7 +289,7 @@ class DatasetPersonalizer(SequenceInput, TransformerMixin, BaseEstimator):
                 f"{len(recommender.history_)} epochs, before the first upper step: the weights are "
                 f"those of a random network. Lower warmup_epochs={self.warmup_epochs} or "
                 f"inner_steps={self.inner_steps}, or raise the recommender's max_epochs",
-                stacklevel=2,
+                stacklevel=3,
             )
         self.network_ = net.module_.personalizer
         del net.module_.personalizer
@@ -356,26 +357,23 @@ class DatasetPersonalizer(SequenceInput, TransformerMixin, BaseEstimator):
             "upper_optimizer": ("adam", "sgd"),
         }
         for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name}: expected one of {allowed}, got {getattr(self, name)!r}")
-        for name, allowed in {"features": FEATURES, "weighted_origins": ORIGINS}.items():
-            given = getattr(self, name)
-            if isinstance(given, str) or not set(given) or not set(given) <= set(allowed):
-                raise ValueError(f"{name}: expected some of {allowed}, got {given!r}")
-        least = {"warmup_epochs": 0, "inner_steps": 1, "neumann_terms": 0, "hidden_dim": 1}
-        for name, low in least.items():
-            value = getattr(self, name)
-            if not isinstance(value, Integral) or isinstance(value, bool) or value < low:
-                raise ValueError(f"{name} must be an integer of at least {low}, got {value!r}")
-        positive = ["temperature", "gradient_clip"]
-        positive += ["neumann_step"] if self.neumann_step != "auto" else []
-        for name in (*positive, "robustness", "upper_lr", "upper_weight_decay"):
-            value = getattr(self, name)
-            number = isinstance(value, Real) and not isinstance(value, bool)
-            if not number or not 0 <= value < np.inf or (name in positive and value == 0):
-                limit = "above 0" if name in positive else "of at least 0"
-                extra = ' or "auto"' if name == "neumann_step" else ""
-                raise ValueError(f"{name} must be a number {limit}{extra}, got {value!r}")
+            check_choice(name, getattr(self, name), allowed)
+        check_some("features", self.features, FEATURES)
+        check_some("weighted_origins", self.weighted_origins, ORIGINS)
+        for name in ("warmup_epochs", "inner_steps", "neumann_terms"):
+            check_number(name, getattr(self, name), int(name == "inner_steps"), integer=True)
+        check_number("hidden_dim", self.hidden_dim, 1, WIDTH, integer=True)
+        for name in ("gumbel", "detach", "normalize"):
+            check_flag(name, getattr(self, name))
+        for name in ("temperature", "gradient_clip"):
+            check_number(name, getattr(self, name), 0, above=True)
+        for name in ("robustness", "upper_lr", "upper_weight_decay"):
+            check_number(name, getattr(self, name), 0)
+        step = self.neumann_step
+        if isinstance(step, str) and step != "auto":
+            raise ValueError(f'neumann_step must be "auto" or a number above 0, got {step!r}')
+        if not isinstance(step, str):
+            check_number("neumann_step", step, 0, above=True)
 
 
 def _hold_back(

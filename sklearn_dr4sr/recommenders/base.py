@@ -11,6 +11,17 @@ import torch
 from skorch.callbacks import EarlyStopping
 
 from .._callbacks import fresh_callbacks
+from .._parameters import (
+    COUNT,
+    LARGE,
+    LAYERS,
+    LENGTH,
+    WIDTH,
+    check_choice,
+    check_flag,
+    check_number,
+    check_verbose,
+)
 from .._progress import EpochTasks, TimeLeft
 from .._torch import isolated, resolve_device, seed_of
 from ..checkpoint import Checkpoint, check_checkpoint, fingerprint
@@ -122,7 +133,9 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
     step as one padded batch, for a fraction of its cost.
 
     Training runs in a thread of its own with its own seed (see ``_torch.isolated``). On
-    KeyboardInterrupt it ends with the best weights so far and a warning.
+    KeyboardInterrupt it ends with the best weights so far and a warning; so it does where loss or
+    weights turn NaN or infinite after an epoch that was validated, and with a FloatingPointError
+    where none was.
 
     Examples
     --------
@@ -205,10 +218,11 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
 
     #: A subclass names its module here; it then has no ``module`` parameter.
     _module: type[torch.nn.Module] | None = None
-    #: What a subclass's own parameters may be: integers of at least 1, bounds, choices.
+    #: What a subclass's own parameters may be: integers of 1 or more, bounds, choices, flags.
     _integers: tuple[str, ...] = ()
     _ranges: dict[str, tuple[float, float | None]] = {}
     _choices: dict[str, tuple[str, ...]] = {}
+    _flags: tuple[str, ...] = ()
 
     #: What trains the module; the personalizer puts its own in place.
     _net_class: Any = SequenceNet
@@ -226,29 +240,27 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
             **self._choices,
         }
         for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name}: expected one of {allowed}, got {getattr(self, name)!r}")
-        whole = ("n_negatives", "max_length", "max_epochs", "patience", "batch_size")
-        whole += ("embedding_dim", "hidden_dim", "n_layers", "n_heads", *self._integers)
+            check_choice(name, getattr(self, name), allowed)
+        most = dict.fromkeys(("max_epochs", "patience", "batch_size"), COUNT)
+        most |= dict.fromkeys(("n_layers", *self._integers), LAYERS)
+        most |= dict.fromkeys(("embedding_dim", "hidden_dim", "n_heads"), WIDTH)
+        most |= dict.fromkeys(("n_negatives", "max_length"), LENGTH)
         if self.steps_per_epoch is not None:
-            whole += ("steps_per_epoch",)
-        for name in whole:
-            value = getattr(self, name, 1)
-            if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+            most["steps_per_epoch"] = COUNT
+        for name, high in most.items():
+            check_number(name, getattr(self, name, 1), 1, high, integer=True)
         ranges = {"lr": (0, None), "weight_decay": (0, None), "calibration": (0, 1)}
         ranges |= {"dropout": (0, 1), **self._ranges}
         for name, (low, high) in ranges.items():
-            value = getattr(self, name, low)
-            number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-            if not number or not low <= value or (high is not None and value > high):
-                upper = "" if high is None else f" and at most {high}"
-                raise ValueError(f"{name} must be a number of at least {low}{upper}, got {value!r}")
+            check_number(name, getattr(self, name, low), low, LARGE if high is None else high)
         if self.lr == 0 or getattr(self, "dropout", 0) == 1:
             raise ValueError(
                 f"lr must be above 0 and dropout below 1, got lr={self.lr!r}, "
                 f"dropout={getattr(self, 'dropout', 0)!r}"
             )
+        for name in self._flags:
+            check_flag(name, getattr(self, name))
+        check_verbose(self.verbose)
         if self._takes_module and not (
             isinstance(self.module, type) and issubclass(self.module, torch.nn.Module)
         ):
@@ -261,6 +273,9 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
         module = self._module or self.module
         names = inspect.signature(module.__init__).parameters
         shared = {name: vars(self)[name] for name in names if name in vars(self)}
+        for name, value in shared.items():
+            if isinstance(value, np.integer):  # which not every layer of torch takes
+                shared[name] = int(value)
         given = {
             name.removeprefix("module__"): value
             for name, value in vars(self).items()
@@ -287,7 +302,13 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
             warnings.warn(
                 f"{type(self).__name__}.fit was interrupted in epoch {len(net.history)}: the "
                 "best weights so far are kept, and the estimator is usable",
-                stacklevel=3,
+                stacklevel=4,
+            )
+        if net.fault:
+            warnings.warn(
+                f"{type(self).__name__}.fit ended early, since {net.fault}. The best weights so "
+                "far are kept, and the estimator is usable",
+                stacklevel=4,
             )
         counts = np.bincount(dataset.patterns.codes, minlength=len(dataset.histories.items))
         self.popularity_ = (counts / counts.sum()).astype(np.float32)

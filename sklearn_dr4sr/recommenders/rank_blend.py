@@ -12,6 +12,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch
 from sklearn.utils.metaestimators import _BaseComposition
 
+from .._parameters import check_number
 from ..dataset import SequenceDataset
 from ..ranking import BaseRecommender
 from ..sequences import Sequences
@@ -132,9 +133,7 @@ class RankBlend(BaseRecommender, _BaseComposition):
                     f"transforms: expected 'auto' or {len(pairs)} of {TRANSFORMS}, "
                     f"got {self.transforms!r}"
                 )
-        number = isinstance(self.floor, (int, float, np.number))
-        if not number or isinstance(self.floor, bool) or not 0 < self.floor < np.inf:
-            raise ValueError(f"floor must be a finite number above 0, got {self.floor!r}")
+        check_number("floor", self.floor, 0, above=True)
 
     def _fit(self, dataset: SequenceDataset, target: np.ndarray | None) -> None:
         y = None

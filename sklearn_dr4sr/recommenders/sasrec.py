@@ -108,6 +108,8 @@ checkpoint_dir, precision, device, random_state, verbose :
 
     _module = SASRecModule
 
+    _flags = ("input_norm",)
+
     def __init__(
         self,
         *,

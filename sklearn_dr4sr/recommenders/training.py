@@ -68,13 +68,23 @@ class SequenceNet(ResumableNet):
         super().__init__(module, *args, criterion=torch.nn.Identity, **kwargs)
 
     def fit_loop(self, *args: Any, **kwargs: Any) -> SequenceNet:
-        """Train; note an interrupt, which skorch swallows (its EarlyStopping ends by one too)."""
-        self.interrupted = False
+        """Train; note an interrupt, which skorch swallows (its EarlyStopping ends by one too).
+
+        Where the numbers fail after an epoch that was validated, training ends there, and the best
+        weights so far are restored.
+        """
+        self.interrupted, self.fault = False, ""
         try:
             return super().fit_loop(*args, **kwargs)
         except KeyboardInterrupt:
             self.interrupted = not any(_stopped(callback) for _, callback in self.callbacks_)
             raise
+        except FloatingPointError as error:
+            stops = [c for _, c in self.callbacks_ if isinstance(c, EarlyStopping)]
+            if all(stop.best_model_weights_ is None for stop in stops):
+                raise
+            self.fault = str(error)
+            return self
 
     def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
         """Take the gradient of a batch: encoded group by group, its loss taken at once."""
@@ -84,12 +94,7 @@ class SequenceNet(ResumableNet):
         loss = self.batch_loss(states, groups) / batch.n_targets
         if hasattr(self.module_, "extra_loss"):
             loss = loss + self.module_.extra_loss(groups)
-        if not torch.isfinite(loss):
-            epoch, step = len(self.history), len(self.history[-1]["batches"])
-            raise FloatingPointError(
-                f"the loss is {loss.item()} in epoch {epoch}, batch {step}: lower lr={self.lr}, "
-                "or pass callbacks that clip the gradient"
-            )
+        self.check_loss(loss)
         loss.backward()
         return {"loss": loss.detach(), "y_pred": ()}
 

@@ -95,6 +95,7 @@ class RegeneratorNet(ResumableNet):
         self._set_training(True)
         terms = loss_terms(self.module_, batch.to(self.device))
         loss = terms["reconstruction"] + self.balance * terms["imbalance"]
+        self.check_loss(loss)
         loss.backward()
         for name in TERMS:
             self.history.record_batch(name, terms[name].item())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from functools import partial
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,22 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted, check_memory
 
 from .._callbacks import fresh_callbacks
+from .._parameters import (
+    COUNT,
+    LAYERS,
+    LENGTH,
+    WIDTH,
+    check_number,
+    check_path,
+    check_some,
+    check_verbose,
+)
 from .._progress import EpochTasks, TimeLeft, subtask, tracked
 from .._torch import resolve_device, seed_of
 from ..checkpoint import Checkpoint, check_checkpoint, fingerprint
 from ..dataset import ORIGINS, PatternTable, SequenceDataset, as_dataset
 from ..mining import PatternMiner
-from ..ranking import SequenceInput
+from ..ranking import SequenceInput, whole
 from ..sequences import Sequences, positions_in
 from .assembly import count_distinct, mined_patterns, regenerate
 from .pretraining import Interrupted, pretrain
@@ -39,7 +48,7 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
     Parameters
     ----------
     diversity_factor : int, default=5
-        K, the number of memories: how many patterns are decoded from a history.
+        K, the number of memories: how many patterns are decoded from a history; at most 127.
     generative_probability : float in [0, 1], default=0.1
         γ: probability that a token is chosen from the whole catalogue, else from the history's own
         items. Only ``transform`` reads it: it may be set on a fitted regenerator.
@@ -237,6 +246,7 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
         self.verbose = verbose
 
     @tracked
+    @whole
     def fit(self, X: Any, y: Any = None) -> DatasetRegenerator:
         """Pre-train the regenerator on (history, mined pattern) pairs.
 
@@ -256,6 +266,8 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
         ------
         ValueError, TypeError
             On a parameter out of range; on bad input, naming the row; if there is no pattern.
+        FloatingPointError
+            If loss or weights turn NaN or infinite, naming epoch and batch.
         """
         self._check_parameters()
         resolve_device(self.device)
@@ -317,7 +329,7 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
                 f"interrupted in epoch {len(result[1]) + 1} of max_epochs={self.max_epochs}: the "
                 "regenerator is fitted with the weights it had by then",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
         else:
             for written in checkpoint:
@@ -331,7 +343,7 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
             "memory_usage_entropy": float(-(used * np.log(used)).sum()),
         }
         self._seed, self._miner = seed, miner
-        self.items_ = items  # last: an estimator whose fit failed is not fitted
+        self.items_ = items
         return self
 
     def transform(self, X: Any) -> SequenceDataset:
@@ -440,35 +452,28 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
         return rows
 
     def _check_parameters(self) -> None:
-        integers = dict.fromkeys(
-            ("diversity_factor", "max_pairs", "max_length", "embedding_dim", "hidden_dim"), 1
-        )
-        integers |= dict.fromkeys(("n_layers", "n_heads", "batch_size", "max_epochs"), 1)
-        integers["max_pattern_length"] = 2
-        for name, least in integers.items():
-            value = getattr(self, name)
-            if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-                raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
-        shares = ("generative_probability", "hidden_item_probability", "dropout")
-        for name in (*shares, "balance", "temperature", "lr"):
-            value = getattr(self, name)
-            limit = "between 0 and 1" if name in shares else "of at least 0"
-            fits = isinstance(value, Real) and not isinstance(value, bool) and 0 <= value < np.inf
-            if not fits or (name in shares and value > 1):
-                raise ValueError(f"{name} must be a number {limit}, got {value!r}")
+        most = {"diversity_factor": np.iinfo(np.int8).max}  # as PatternTable.memory has it
+        most |= {"n_layers": LAYERS, "max_length": LENGTH}
+        most |= dict.fromkeys(("embedding_dim", "hidden_dim", "n_heads"), WIDTH)
+        most |= dict.fromkeys(("max_pairs", "batch_size", "max_epochs"), COUNT)
+        for name, high in most.items():
+            check_number(name, getattr(self, name), 1, high, integer=True)
+        check_number("max_pattern_length", self.max_pattern_length, 2, LENGTH, integer=True)
+        for name in ("generative_probability", "hidden_item_probability", "dropout"):
+            check_number(name, getattr(self, name), 0, 1)
+        for name in ("balance", "temperature"):
+            check_number(name, getattr(self, name), 0)
+        check_number("lr", self.lr, 0, above=True)
         if self.dropout == 1:
             raise ValueError(f"dropout must be less than 1, got {self.dropout!r}")
+        check_verbose(self.verbose)
         check_checkpoint(self.checkpoint_dir, self.random_state)
-        if self.lr == 0:
-            raise ValueError(f"lr must be above 0, got {self.lr!r}")
+        check_path("memory", self.memory)
         if self.embedding_dim % self.n_heads:
             raise ValueError(
                 f"embedding_dim={self.embedding_dim} must be a multiple of n_heads={self.n_heads}"
             )
-        choices = ORIGINS[:3]
-        include = self.include
-        if isinstance(include, str) or not set(include) or not set(include) <= set(choices):
-            raise ValueError(f"include must be some of {choices}, got {include!r}")
+        check_some("include", self.include, ORIGINS[:3])
         if isinstance(self.item_embedding, str) and self.item_embedding not in ("sasrec", "random"):
             raise ValueError(
                 'item_embedding must be "sasrec", "random", an array or a recommender, '
