@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.exceptions import NotFittedError
 
-from sklearn_dr4sr.baselines import Popularity
+from sklearn_dr4sr.baselines import MELT, Popularity
 from sklearn_dr4sr.datasets import make_sequences
 from sklearn_dr4sr.recommenders import (
     FMLP,
@@ -56,6 +56,7 @@ MODELS = {
     "GNN": sized(GNN),
     "CL4SRec": sized(CL4SRec),
     "BSARec": sized(BSARec),
+    "MELT": MELT(sized(SASRec), max_epochs=1, random_state=0),
     "foreign": SequentialRecommender(Decay, max_length=12, **TINY),
 }
 
@@ -101,6 +102,19 @@ def test_scores_are_those_of_decision_function(name, tmp_path, monkeypatch):
         assert scores.dtype == np.float32
         assert np.abs(expected).max() > 1e-2
         np.testing.assert_allclose(scores, expected, atol=1e-4, rtol=1e-4)
+
+
+class Stubborn(Decay):
+    """A module that asks for the number of rows in a way that no trace can follow."""
+
+    def encode(self, ids, lengths):
+        return super().encode(ids, lengths) + torch.zeros(len(ids), 1, 1)
+
+
+def test_a_size_that_became_a_constant():
+    model = SequentialRecommender(Stubborn, **TINY).fit(ROWS)
+    with pytest.raises(ValueError, match=r"Stubborn takes the size 2 of .* for a constant"):
+        to_onnx(model)
 
 
 def test_a_length_of_one():

@@ -15,7 +15,7 @@ from ..dataset import SequenceDataset
 from ..recommenders.base import SequentialRecommender
 from ..recommenders.batching import Group
 from ..recommenders.sasrec import SASRec
-from ..recommenders.training import SequenceNet
+from ..recommenders.training import SequenceNet, last_states
 from ..sequences import Sequences, ranges
 from .base import check_number
 
@@ -190,10 +190,7 @@ class MELTModule(nn.Module):
 
     def last_states(self, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """States f after the last items, (rows, dim)."""
-        if hasattr(self.encoder, "encode_last"):
-            return self.encoder.encode_last(ids, lengths)
-        rows = torch.arange(len(ids), device=ids.device)
-        return self.encoder.encode(ids, lengths)[rows, lengths - 1]
+        return last_states(self.encoder, ids, lengths)
 
     def extra_loss(self, groups: list[Group]) -> torch.Tensor:
         """Losses of the branches, weighted, and the encoder's own extra loss."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import warnings
+from collections.abc import Iterator
 from os import PathLike, fspath
 from typing import Any
 
@@ -69,6 +70,8 @@ def to_onnx(recommender: SequentialRecommender, path: str | PathLike | None = No
         Before ``fit``.
     TypeError
         If it is no SequentialRecommender.
+    ValueError
+        If its module makes constants of the sizes of its input.
     ImportError
         Without onnx and onnxscript.
 
@@ -123,6 +126,12 @@ def to_onnx(recommender: SequentialRecommender, path: str | PathLike | None = No
             dynamic_shapes=({**free, **free_length}, free),
         )
     proto = program.model_proto
+    for name, fixed in _fixed_sizes(proto, longest):
+        raise ValueError(
+            f"{type(net.module_).__name__} takes the size {fixed} of {name} for a constant, and a "
+            "file of its trace would serve no other: see to it that encode uses ids.shape, not "
+            "len(ids), and that no branch or loop depends on it"
+        )
     metadata = {
         "items": json.dumps(recommender.items_.tolist()),
         "max_length": str(recommender.max_length),
@@ -132,3 +141,11 @@ def to_onnx(recommender: SequentialRecommender, path: str | PathLike | None = No
     if path is not None:
         onnx.save(proto, fspath(path))
     return proto
+
+
+def _fixed_sizes(proto: Any, longest: int) -> Iterator[tuple[str, int]]:
+    """Find the inputs whose batch or length the exporter has not left free, and that size."""
+    for given in proto.graph.input:
+        for place, size in enumerate(given.type.tensor_type.shape.dim):
+            if not size.dim_param and not (place == 1 and longest == 1):
+                yield given.name, size.dim_value
