@@ -9,8 +9,11 @@ import joblib
 import numpy as np
 
 from sklearn_dr4sr import DatasetRegenerator, PatternMiner, SequenceDataset, Sequences
-from sklearn_dr4sr.augmentation import SlidingWindow
+from sklearn_dr4sr.augmentation import SlidingWindow, TeacherContinuation
+from sklearn_dr4sr.baselines import SequentialRules
 from sklearn_dr4sr.dataset import PatternTable
+from sklearn_dr4sr.model_selection import LeaveOneOutSplit
+from sklearn_dr4sr.recommenders import BSARec, RankBlend
 
 RECIPES = (
     "backbone",
@@ -23,6 +26,7 @@ RECIPES = (
     "reversed",
     "dr4sr",
     "dr4sr+",
+    "taught",
 )
 CACHE = Path(__file__).parent / "cache"
 
@@ -66,31 +70,62 @@ def reversed_order(histories: Sequences) -> PatternTable:
     return PatternTable.of(again, np.arange(len(histories)), "augmented")
 
 
-def regenerated(train: Sequences, window: int, seed: int, stages, args):
-    """X' and its regenerator; a pre-training is kept, for every gamma."""
-    data = stages("mine", PatternMiner(window_size=window).fit_transform, train)
-    path = CACHE / f"{args.name}-w{window}-K{args.diversity_factor}-s{seed}.joblib"
+def kept(name: str, stages, what: str, fit):
+    """An estimator that is fitted once and kept with its seconds, for all that need it."""
+    path = CACHE / f"{name}.joblib"
     CACHE.mkdir(exist_ok=True)
     with open(path.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of two runs that need it, one trains and one waits
         if not path.exists():
-            regenerator = DatasetRegenerator(
-                args.diversity_factor, random_state=seed, verbose=1, device=args.device
-            )
-            stages("pretrain", regenerator.fit, data)
-            stored = {"regenerator": regenerator, "seconds": stages.seconds["pretrain"]}
-            joblib.dump(stored, path.with_suffix(".part"))
+            fitted = stages(what, fit)
+            joblib.dump((fitted, stages.seconds[what]), path.with_suffix(".part"))
             path.with_suffix(".part").replace(path)
-        stored = joblib.load(path)
-    regenerator, stages.seconds["pretrain"] = stored["regenerator"], stored["seconds"]
+        fitted, stages.seconds[what] = joblib.load(path)
+    return fitted
+
+
+def regenerated(train: Sequences, window: int, seed: int, stages, args):
+    """X' and its regenerator; a pre-training is kept, for every gamma."""
+    data = stages("mine", PatternMiner(window_size=window).fit_transform, train)
+
+    def fit():
+        return DatasetRegenerator(
+            args.diversity_factor, random_state=seed, verbose=1, device=args.device
+        ).fit(data)
+
+    name = f"{args.name}-w{window}-K{args.diversity_factor}-s{seed}"
+    regenerator = kept(name, stages, "pretrain", fit)
     regenerator.set_params(generative_probability=args.generative_probability)
     made = regenerator.transform(data)
     stages("regenerate", lambda: made.table)
     return made, regenerator
 
 
-def training_data(recipe: str, train: Sequences, window: int, seed: int, stages, args):
+def taught(split: LeaveOneOutSplit, seed: int, stages, args):
+    """Histories continued by BSARec blended with rules; the teacher is kept, for every setting."""
+
+    def fit():
+        model = BSARec(
+            loss="ce",
+            max_epochs=args.max_epochs,
+            patience=args.patience,
+            precision=args.precision,
+            device=args.device,
+            random_state=seed,
+            verbose=1,
+        )
+        teacher = RankBlend([("model", model), ("rules", SequentialRules())])
+        return TeacherContinuation(teacher, random_state=seed).fit(split.train, split.validation)
+
+    continuation = kept(f"{args.name}-teacher-s{seed}", stages, "teach", fit)
+    made = continuation.set_params(**args.continuation).transform(split.train)
+    stages("continue", lambda: made.table)
+    return made
+
+
+def training_data(recipe: str, split: LeaveOneOutSplit, window: int, seed: int, stages, args):
     """X' of a recipe, and what is worth noting of it."""
+    train = split.train
     if recipe == "backbone":
         return SequenceDataset(train), {}
     if recipe == "twice":
@@ -101,6 +136,8 @@ def training_data(recipe: str, train: Sequences, window: int, seed: int, stages,
         return original_and(train, shuffled(train, copies=7, reach=2.0, seed=seed)), {}
     if recipe == "reversed":
         return original_and(train, reversed_order(train)), {}
+    if recipe == "taught":
+        return taught(split, seed, stages, args), {}
     if recipe in ("pattern", "mined"):
         miner = PatternMiner(window_size=window, deduplicate=True)
         data = stages("mine", lambda: miner.fit_transform(train))

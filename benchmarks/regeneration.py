@@ -262,9 +262,8 @@ def main():
     data.table  # noqa: B018  (mined now, so that it is not counted below)
 
     if args.fitted:
-        kept = joblib.load(args.fitted)
-        regenerator = fitted = kept["regenerator"]
-        cost = {"seconds": kept["seconds"]}
+        fitted, seconds = joblib.load(args.fitted)
+        regenerator, cost = fitted, {"seconds": seconds}
     else:
         regenerator = DatasetRegenerator(
             item_embedding=args.item_embedding,

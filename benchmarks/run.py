@@ -7,7 +7,8 @@ twice), ``pattern`` (mined patterns alone), ``mined`` (original + mined), ``rand
 random subsequences, as many and as long as the patterns that dr4sr adds), ``sliding`` (original +
 windows of the miner's size), ``shuffled`` (original + seven copies in nearly its order),
 ``reversed`` (original + itself backwards), ``dr4sr`` (original + mined + regenerated), ``dr4sr+``
-(the same, weighted by a personalizer that is trained jointly; ``--weights`` has its controls).
+(the same, weighted by a personalizer that is trained jointly; ``--weights`` has its controls),
+``taught`` (histories continued by a teacher, BSARec blended with rules: TeacherContinuation).
 ``--steps-per-epoch backbone`` validates every recipe after as many optimizer steps as the backbone
 takes in an epoch, so that patience means the same number of steps for all. ``test_with_rules`` in
 the JSON is the model blended with sequential rules at ranking. ``--table`` prints all results.
@@ -136,7 +137,7 @@ def settings(args) -> dict:
     """What is set beyond the recipe's defaults."""
     weights = {"weights": args.weights} if args.weights != "joint" else {}
     personalizer = {"recipe": "paper"} if args.personalizer == PAPER else args.personalizer
-    return {**args.set, **personalizer, **args.origin_weights, **weights}
+    return {**args.set, **personalizer, **args.origin_weights, **args.continuation, **weights}
 
 
 def weighted_by_origin(data: SequenceDataset, weights: dict) -> SequenceDataset:
@@ -180,7 +181,7 @@ def run(split, recipe: str, seed: int, args) -> None:
     """Train one recipe with one seed."""
     stages = Stages()
     window = WINDOW.get(args.name, 10)
-    data, notes = training_data(recipe, split.train, window, seed, stages, args)
+    data, notes = training_data(recipe, split, window, seed, stages, args)
     data = weighted_by_origin(data, args.origin_weights)
     backbone_steps = -(-int((split.train.lengths >= 2).sum()) // args.batch_size)
     matched = args.steps_per_epoch == "backbone"
@@ -288,6 +289,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--generative-probability", type=float, default=0.1, help="gamma")
     parser.add_argument("--set", type=json.loads, default={}, help="model parameters as JSON")
     parser.add_argument("--personalizer", type=json.loads, default={}, help="its parameters, JSON")
+    parser.add_argument("--continuation", type=json.loads, default={}, help="of taught, as JSON")
     parser.add_argument("--origin-weights", type=json.loads, default={}, help="of origins, as JSON")
     parser.add_argument(
         "--weights",

@@ -79,7 +79,7 @@ def main() -> None:
     for recipe in own.recipes:
         stages = Stages()
         window = WINDOW.get(args.name, 10)
-        data, _ = training_data(recipe, split.train, window, own.seed, stages, args)
+        data, _ = training_data(recipe, split, window, own.seed, stages, args)
         patterns = data.patterns[np.flatnonzero(data.patterns.lengths >= 2)].compact()
         an_epoch = math.ceil(len(patterns) / SIZES["batch"])
         steps = steps or an_epoch * own.epochs

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import chisquare
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 
@@ -16,12 +18,14 @@ from sklearn_dr4sr.augmentation import (
     RandomSubsequences,
     RepeatPadding,
     SlidingWindow,
+    TeacherContinuation,
 )
-from sklearn_dr4sr.baselines import MarkovChain
+from sklearn_dr4sr.baselines import MarkovChain, SequentialRules
 from sklearn_dr4sr.datasets import make_sequences
 from sklearn_dr4sr.metrics import ranking_scorer
 from sklearn_dr4sr.mining import PatternMiner
 from sklearn_dr4sr.model_selection import LeaveLastOut, leave_one_out
+from sklearn_dr4sr.recommenders import BSARec, RankBlend, SASRec
 
 OPERATORS = [
     SlidingWindow(),
@@ -30,6 +34,7 @@ OPERATORS = [
     RepeatPadding(max_length=20, delimiter=False, include_original=True, random_state=0),
     CropMaskReorder(crop=0.5, random_state=0),
     RandomSubsequences(n_patterns=3, random_state=0),
+    TeacherContinuation(SequentialRules(), n_copies=2, random_state=0),
 ]
 each_operator = pytest.mark.parametrize("operator", OPERATORS, ids=str)
 
@@ -252,6 +257,106 @@ def test_a_pattern_longer_than_its_row_becomes_the_row():
 # ---------------------------------------------------------------------------- all of them alike
 
 
+# ------------------------------------------------------------------------- TeacherContinuation
+
+
+def test_next_items_follow_the_teachers_softmax():
+    rows = list(make_sequences(60, 12, random_state=0))
+    n, temperature, top = 6000, 0.7, 5
+    made = TeacherContinuation(
+        SequentialRules(), n_copies=n, n_items=1, temperature=temperature, top=top, random_state=0
+    ).fit(rows)
+    history = [3, 7]
+    drawn = [pattern[-1] for pattern in made.transform([history]).patterns]
+    rules = SequentialRules().fit(rows)
+    score = np.log(rules.decision_function([history])[0] + 1e-3)
+    score[[3 - 1, 7 - 1]] = -np.inf
+    score[np.argsort(-score)[top:]] = -np.inf
+    probability = np.exp(score / temperature) / np.exp(score / temperature).sum()
+    counts = np.bincount(drawn, minlength=13)[1:]
+    drawable = probability > 0
+    assert drawable.sum() == top
+    assert counts[~drawable].sum() == 0
+    assert chisquare(counts[drawable], n * probability[drawable]).pvalue > 1e-3
+
+
+@given(
+    row_lists.filter(lambda rows: max(map(len, rows)) >= 2),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.booleans(),
+)
+def test_a_cold_continuation_is_the_teachers_best_step_by_step(rows, copies, items, original):
+    data = TeacherContinuation(
+        SequentialRules(),
+        n_copies=copies,
+        n_items=items,
+        temperature=1e-9,
+        include_original=original,
+        random_state=0,
+    ).fit_transform(rows)
+    rules = SequentialRules().fit(rows)
+    marks = np.split(data.table.is_generative, data.patterns.offsets[1:-1])
+    made = [[] for _ in rows]
+    for row, origin, pattern, new in zip(
+        data.source, data.origin, data.patterns, marks, strict=True
+    ):
+        if origin == "original":
+            assert not new.any()
+            continue
+        made[row].append(pattern)
+        known = len(rows[row])
+        left = len(set(rules.items_) - set(rows[row]))
+        assert pattern[:known] == rows[row]
+        assert len(pattern) == known + min(items, left)
+        assert new.tolist() == [False] * known + [True] * (len(pattern) - known)
+        for end in range(known, len(pattern)):
+            scores = rules.decision_function([pattern[:end]])[0]
+            score = dict(zip(rules.items_, scores, strict=True))
+            best = max(score[item] for item in rules.items_ if item not in pattern[:end])
+            assert pattern[end] not in pattern[:end]
+            assert score[pattern[end]] == pytest.approx(best, rel=1e-4, abs=1e-6)
+    assert [len(patterns) for patterns in made] == [copies * bool(row) for row in rows]
+    assert patterns_by_row(data) == expected_rows(rows, made, original)
+
+
+def test_the_teacher_knows_what_it_was_given():
+    split = leave_one_out(make_sequences(60, 15, random_state=0))
+    tiny = {"embedding_dim": 4, "hidden_dim": 4, "n_layers": 1, "random_state": 0}
+    model = SASRec(max_epochs=3, patience=1, **tiny)
+    continuation = TeacherContinuation(model, n_copies=1, random_state=0)
+    continuation.fit(split.train, split.validation)
+    alone = clone(model).fit(split.train, split.validation)
+    assert "valid_ndcg" in continuation.teacher_.estimators_[0].history_[0]
+    frozen = TeacherContinuation(FrozenEstimator(alone), n_copies=1, random_state=0)
+    frozen.fit(split.train)
+    pipe = Pipeline([("mine", PatternMiner()), ("recommend", SequentialRules())])
+    for fitted in (frozen, continuation):
+        assert fitted.transform(split.train).patterns == frozen.transform(split.train).patterns
+    unseen = TeacherContinuation(pipe, n_copies=1, random_state=0).fit(split.train)
+    data = unseen.transform([[1, 99], [98]])  # two that no teacher has seen
+    assert [pattern[: -unseen.n_items] for pattern in data.patterns] == [[1, 99], [98]]
+    with pytest.raises(TypeError, match="expected a recommender"):
+        TeacherContinuation(PatternMiner()).fit(split.train)
+
+
+def test_the_default_teacher_blends_a_model_with_rules(monkeypatch):
+    seen = {}
+
+    def fit(self, X, y=None):
+        seen["estimators"] = self.estimators
+        raise InterruptedError
+
+    monkeypatch.setattr(RankBlend, "fit", fit)
+    with pytest.raises(InterruptedError):
+        TeacherContinuation(random_state=3).fit([[1, 2], [2, 3]])
+    ((_, teacher),) = seen["estimators"]
+    (_, model), (_, rules) = teacher.estimators
+    assert isinstance(model, BSARec)
+    assert isinstance(rules, SequentialRules)
+    assert (model.loss, model.random_state) == ("ce", 3)
+
+
 @each_operator
 def test_fit_transform_is_fit_then_transform_and_repeats(operator):
     rows = make_sequences(30, 20, random_state=0)
@@ -325,6 +430,12 @@ def test_one_grid_compares_them():
         (RandomSubsequences, "n_patterns", 0),
         (RandomSubsequences, "min_length", 1),
         (RandomSubsequences, "max_length", None),
+        (TeacherContinuation, "n_copies", 0),
+        (TeacherContinuation, "n_items", 1.5),
+        (TeacherContinuation, "top", True),
+        (TeacherContinuation, "temperature", 0),
+        (TeacherContinuation, "temperature", float("inf")),
+        (TeacherContinuation, "include_original", "no"),
     ],
 )
 def test_parameters_out_of_range_are_named(operator, name, bad):

@@ -12,6 +12,7 @@ from sklearn_dr4sr.augmentation import (
     RandomSubsequences,
     RepeatPadding,
     SlidingWindow,
+    TeacherContinuation,
 )
 from sklearn_dr4sr.baselines import (
     EASE,
@@ -55,6 +56,7 @@ ESTIMATORS = [
     RepeatPadding(),
     CropMaskReorder(),
     RandomSubsequences(),
+    TeacherContinuation(SequentialRules()),
     DatasetRegenerator(**TINY, diversity_factor=2, item_embedding="random"),
     DatasetPersonalizer(
         SASRec(**TINY),
@@ -99,6 +101,7 @@ EXPECTED_FAILURES_BY_CLASS = {
     "RepeatPadding": TRANSFORMER | {"check_methods_sample_order_invariance": DRAWN_BY_ROW},
     "CropMaskReorder": TRANSFORMER | {"check_methods_sample_order_invariance": DRAWN_BY_ROW},
     "RandomSubsequences": TRANSFORMER | {"check_methods_sample_order_invariance": DRAWN_BY_ROW},
+    "TeacherContinuation": TRANSFORMER | {"check_methods_sample_order_invariance": DRAWN_BY_ROW},
 }
 
 

@@ -1,0 +1,105 @@
+"""What the data operators share: the template of a transformer, and the assembly of patterns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from .._progress import tracked
+from .._torch import seed_of
+from ..dataset import PatternTable, SequenceDataset, as_dataset
+from ..ranking import SequenceInput, whole
+from ..sequences import Sequences
+
+__all__ = ["Augmenter", "keep_the_rest", "select", "with_originals"]
+
+
+class Augmenter(SequenceInput, TransformerMixin, BaseEstimator):
+    """Template: ``_recipe(dataset)`` returns the callable that makes the patterns when read."""
+
+    @tracked
+    @whole
+    def fit(self, X: Any, y: Any = None) -> Augmenter:
+        """Check the parameters and the input; there is nothing to learn.
+
+        Parameters
+        ----------
+        X : item sequences or SequenceDataset
+            In any form that :func:`~sklearn_dr4sr.sequences.as_sequences` takes.
+        y : ignored
+            Held-out items never become patterns.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            On a parameter out of range; on bad input, naming the row.
+        """
+        self._check_parameters()
+        items = as_dataset(self._read(X, fitting=True)).histories.compact().items
+        if hasattr(self, "random_state"):
+            # drawn once, so that transform gives the same patterns whenever it is called
+            self.seed_ = seed_of(self.random_state)
+        self.items_ = items
+        return self
+
+    def transform(self, X: Any) -> SequenceDataset:
+        """Give each row its new patterns.
+
+        Parameters
+        ----------
+        X : item sequences or SequenceDataset
+            Also rows and items that were not seen in ``fit``.
+
+        Returns
+        -------
+        SequenceDataset
+            One row a row of ``X``, with its history. The patterns are made when they are first
+            read; they have the origin "augmented", and a row's own history, where it is kept,
+            "original". A row of which an operator can make no pattern keeps its history.
+
+        Raises
+        ------
+        NotFittedError, ValueError, TypeError
+            Before ``fit``; on bad input.
+        """
+        check_is_fitted(self, "items_")
+        self._check_parameters()
+        dataset = as_dataset(self._read(X))
+        return SequenceDataset(dataset.histories, self._recipe(dataset))
+
+    def _check_parameters(self) -> None:
+        raise NotImplementedError
+
+    def _recipe(self, dataset: SequenceDataset) -> Any:
+        raise NotImplementedError
+
+
+def select(histories: Sequences, at: np.ndarray, lengths: np.ndarray) -> Sequences:
+    """Patterns of the interactions at the given places, ``lengths`` of them each."""
+    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    return Sequences.from_codes(histories.codes[at], offsets, histories.items)
+
+
+def with_originals(
+    patterns: Sequences, row: np.ndarray, histories: Sequences, include_original: bool
+) -> PatternTable:
+    """Table of new patterns, and of all histories or of those without a new pattern."""
+    new = PatternTable.of(patterns, row, "augmented")
+    if not include_original:
+        return keep_the_rest(new, histories)
+    original = PatternTable.of(histories, np.arange(len(histories)), "original")
+    return PatternTable.concatenate([original, new])
+
+
+def keep_the_rest(new: PatternTable, histories: Sequences) -> PatternTable:
+    """Add the history of each row that has no pattern, so that every row stands for something."""
+    without = np.setdiff1d(np.arange(len(histories)), new.source)
+    kept = PatternTable.of(histories[without], without, "original")
+    return PatternTable.concatenate([kept, new])
