@@ -47,9 +47,10 @@ def check_number(
     most = COUNT
     if not integer:
         kinds, most = (*kinds, float, np.floating), LARGE
-        if isinstance(value, int):
+        if isinstance(value, (int, np.integer)):
             most = 2**63 - 1
-    known = isinstance(value, kinds) and not isinstance(value, bool)
+    # a timedelta64 is an np.integer
+    known = isinstance(value, kinds) and not isinstance(value, (bool, np.timedelta64))
     if known and low <= value <= min(high, most) and not (above and value == low):
         return
     what = "an integer" if integer else "a number"

@@ -52,7 +52,11 @@ def row_ids(ids: Any, n_rows: int) -> np.ndarray:
     """
     if ids is None:
         return np.arange(n_rows)
+    if isinstance(ids, (str, bytes)) or not hasattr(ids, "__iter__"):
+        raise TypeError(f"user_ids: expected one id a row, got {ids!r}")
     ids = np.asarray(ids) if hasattr(ids, "__array__") else list(ids)
+    if isinstance(ids, np.ndarray) and ids.ndim != 1:
+        raise ValueError(f"user_ids: expected one id a row, got an array of shape {ids.shape}")
     if len(ids) != n_rows:
         raise ValueError(f"user_ids has {len(ids)} entries, X has {n_rows} rows: must be equal")
     if isinstance(ids, list):

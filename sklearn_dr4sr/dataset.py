@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
+from ._parameters import check_choice, check_some
 from .exchange import Exchange
 from .patterns import ORIGINS, PatternTable
 from .sequences import Sequences, as_sequences, ranges
@@ -95,7 +97,13 @@ class SequenceDataset(Exchange):
                     "the row of each pattern"
                 )
             source = np.arange(len(patterns))
-        source = np.asarray(source, dtype=np.int64)
+        try:
+            rows = np.asarray(source)
+        except (TypeError, ValueError):
+            rows = np.empty(0, dtype=object)
+        if rows.dtype.kind not in "iu" and (rows.size or rows.dtype == object):
+            raise TypeError(f"source: expected the row of each pattern, integers, got {source!r}")
+        source = rows.astype(np.int64)
         if source.shape != (len(patterns),):
             raise ValueError(f"source: expected {len(patterns)} rows, got shape {source.shape}")
         if len(source) and (np.diff(source) < 0).any():
@@ -105,19 +113,30 @@ class SequenceDataset(Exchange):
                 f"source: rows must lie in 0 .. {len(self.histories) - 1}, "
                 f"got {source[0]} .. {source[-1]}"
             )
-        if not isinstance(origin, str):
+        if isinstance(origin, str):
+            check_choice("origin", origin, ORIGINS)
+        else:
+            check_some("origin", [origin] if np.ndim(origin) == 0 else list(origin), ORIGINS)
+            if len(origin) != len(patterns):
+                raise ValueError(f"origin has {len(origin)} entries for {len(patterns)} patterns")
             origin = np.array([ORIGINS.index(name) for name in origin])
         return PatternTable.of(patterns, source, origin)
 
     def _checked_weights(self, weights: Any) -> np.ndarray:
         lengths = self.patterns.lengths
-        if isinstance(weights, (list, tuple)) and len(weights) and np.ndim(weights[0]) == 1:
+        if isinstance(weights, (list, tuple)) and any(hasattr(w, "__len__") for w in weights):
+            for number, given in enumerate(weights):
+                if not hasattr(given, "__len__") or not hasattr(given, "__iter__"):
+                    raise TypeError(f"weights of pattern {number}: expected a list, got {given!r}")
             given = np.array([len(w) for w in weights])
             if len(given) != len(lengths) or (given != lengths).any():
                 row = int(np.argmax(given != lengths)) if len(given) == len(lengths) else len(given)
                 raise ValueError(f"weights of pattern {row} do not match the pattern's length")
-            weights = np.concatenate(weights)
-        weights = np.asarray(weights, dtype=np.float32)
+            weights = list(chain.from_iterable(weights))
+        try:
+            weights = np.asarray(weights, dtype=np.float32)
+        except (TypeError, ValueError, OverflowError):
+            raise TypeError(f"weights: expected numbers, got {type(weights).__name__}") from None
         if weights.shape != (int(lengths.sum()),):
             raise ValueError(
                 f"weights: expected one for each of the {int(lengths.sum())} pattern items, "

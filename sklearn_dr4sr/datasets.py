@@ -7,6 +7,7 @@ from os import PathLike
 import numpy as np
 from sklearn.utils import check_random_state
 
+from ._parameters import check_number
 from .files import TABLES, is_integer, read_file, table_suffix
 from .interactions import Interactions, sequences_from_interactions
 from .public_data import fetch_amazon, fetch_gowalla, fetch_movielens, load_yelp
@@ -164,7 +165,7 @@ def make_sequences(
         a model of direct transitions alone cannot see.
     noise : float in [0, 1], default=0.3
         Probability that an item is drawn by popularity alone.
-    popularity_exponent : float, default=0.8
+    popularity_exponent : float in [0, 10], default=0.8
         Popularity of the r-th item is proportional to r ** -popularity_exponent.
     random_state : int, RandomState or None, default=None
         Seed.
@@ -192,19 +193,20 @@ def make_sequences(
     >>> make_sequences(100, 50, random_state=0).shape
     (100,)
     """
-    checks = {
-        "n_sequences": (n_sequences, n_sequences >= 1),
-        "n_items": (n_items, n_items >= 4),
-        "min_length": (min_length, 1 <= min_length < n_items),
-        "mean_length": (mean_length, mean_length >= min_length),
-        "n_successors": (n_successors, 1 <= n_successors < n_items),
-        "skip": (skip, 0 <= skip <= 1),
-        "noise": (noise, 0 <= noise <= 1),
-    }
-    for name, (value, holds) in checks.items():
-        if not holds:
-            raise ValueError(f"{name} is out of range: {value!r}")
-    rng = check_random_state(random_state)
+    check_number("n_sequences", n_sequences, 1, integer=True)
+    check_number("n_items", n_items, 4, integer=True)
+    check_number("min_length", min_length, 1, n_items - 1, integer=True)
+    check_number("mean_length", mean_length, min_length)
+    check_number("n_successors", n_successors, 1, n_items - 1, integer=True)
+    check_number("skip", skip, 0, 1)
+    check_number("noise", noise, 0, 1)
+    check_number("popularity_exponent", popularity_exponent, 0, 10)
+    try:
+        rng = check_random_state(random_state)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"random_state: expected an int, a RandomState or None, got {random_state!r}"
+        ) from None
     popularity = np.arange(1, n_items + 1) ** -float(popularity_exponent)
     popularity = rng.permutation(popularity / popularity.sum())
     # Gumbel top-k: n_successors draws without replacement for every item at once, never the item

@@ -137,7 +137,7 @@ def _read(frame: Any, names: tuple[str, ...]) -> Any:
             f"frame: expected a pandas, polars or pyarrow table, got {type(frame).__name__}"
         ) from None
     for name in names:
-        if name not in table.columns:
+        if not isinstance(name, str) or name not in table.columns:
             raise ValueError(f"frame has no column {name!r}, but {list(table.columns)}")
         missing = table[name].is_null().to_numpy()
         if missing.any():

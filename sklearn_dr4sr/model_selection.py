@@ -135,14 +135,16 @@ def global_time_split(
         validation_from = np.quantile(when, 0.8, method="higher")
     if test_from is None:
         test_from = np.quantile(when, 0.9, method="higher")
-    if test_from < validation_from:
+    early = _before(when, validation_from, "validation_from")
+    known = _before(when, test_from, "test_from")
+    if (early & ~known).any():
         raise ValueError(
             f"test_from={test_from} lies before validation_from={validation_from}: what is "
             "validated on comes before what is tested on"
         )
-    count = np.concatenate([[0], np.cumsum(when < validation_from)])
+    count = np.concatenate([[0], np.cumsum(early)])
     n_train = count[rows.offsets[1:]] - count[rows.offsets[:-1]]
-    count = np.concatenate([[0], np.cumsum(when < test_from)])
+    count = np.concatenate([[0], np.cumsum(known)])
     n_history = count[rows.offsets[1:]] - count[rows.offsets[:-1]]
     return LeaveOneOutSplit(
         train=_heads(rows, n_train),
@@ -154,14 +156,22 @@ def global_time_split(
 
 def _flat_times(rows: Sequences, times: Any) -> np.ndarray:
     """One time an interaction, checked against the rows."""
-    if not hasattr(times, "__len__"):
+    if isinstance(times, (str, bytes)) or not np.iterable(times) or not hasattr(times, "__len__"):
         raise TypeError(f"times: expected one time an interaction, got {times!r}")
-    if len(times) == len(rows) and len(times) and np.ndim(times[0]) == 1:
-        for row, (given, wanted) in enumerate(zip(times, rows.lengths, strict=True)):
+    parts = list(times)
+    if any(map(_is_list, parts)):
+        if len(parts) != len(rows):
+            raise ValueError(f"times has {len(parts)} rows, sequences has {len(rows)}")
+        for row, (given, wanted) in enumerate(zip(parts, rows.lengths, strict=True)):
+            if not _is_list(given):
+                raise TypeError(f"row {row}: expected its times, got {given!r}")
             if len(given) != wanted:
                 raise ValueError(f"row {row}: {len(given)} times for {wanted} interactions")
-        times = np.concatenate([np.asarray(given) for given in times])
-    when = np.asarray(times)
+        parts = [time for given in parts for time in given]
+    try:
+        when = np.asarray(times if isinstance(times, np.ndarray) and times.ndim == 1 else parts)
+    except (TypeError, ValueError):
+        raise TypeError(f"times: expected numbers or dates, got {times!r}") from None
     if when.shape != (len(rows.codes),):
         raise ValueError(
             f"times: expected one for each of {len(rows.codes)} interactions, got {when.shape}"
@@ -172,7 +182,10 @@ def _flat_times(rows: Sequences, times: Any) -> np.ndarray:
     if unknown.any():
         raise ValueError(f"row {rows.rows[int(unknown.argmax())]}: a time is missing (NaN or NaT)")
     same_row = rows.rows[1:] == rows.rows[:-1]
-    falls = same_row & (when[1:] < when[:-1])
+    try:
+        falls = same_row & (when[1:] < when[:-1])
+    except TypeError as error:
+        raise TypeError(f"times: they do not compare with each other ({error})") from None
     if falls.any():
         at = int(falls.argmax())
         raise ValueError(
@@ -180,6 +193,23 @@ def _flat_times(rows: Sequences, times: Any) -> np.ndarray:
             f"{when[at + 1]}"
         )
     return when
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple, range)) or (
+        isinstance(value, np.ndarray) and value.ndim == 1
+    )
+
+
+def _before(when: np.ndarray, moment: Any, name: str) -> np.ndarray:
+    """Which times lie before the moment."""
+    try:
+        before = np.asarray(when < moment) if np.ndim(moment) == 0 else np.empty(0)
+    except (TypeError, ValueError):
+        before = np.empty(0)
+    if before.shape != when.shape or before.dtype != bool:
+        raise TypeError(f"{name}: expected a time of the kind of times, got {moment!r}")
+    return before
 
 
 class LeaveLastOut:

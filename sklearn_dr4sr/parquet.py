@@ -37,10 +37,11 @@ def write_parquet(
 def read_parquet(path: str | PathLike) -> tuple[Sequences, PatternTable, np.ndarray | None]:
     """Read histories, patterns and weights, or raise ValueError with the column that is wrong."""
     pa, pq = import_pyarrow()
-    try:
-        read = pq.ParquetFile(path).read()
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{path}: not a Parquet file ({error})") from None
+    with open(path, "rb") as file:
+        try:
+            read = pq.ParquetFile(file).read()
+        except (pa.ArrowException, OSError) as error:  # a damaged page is an OSError
+            raise ValueError(f"{path}: not a Parquet file ({error})") from None
     columns = {name: read[name].combine_chunks() for name in read.column_names}
     histories = _sequences(pa, path, "history", columns.get("history"))
     lists = _checked(pa, path, "patterns", columns.get("patterns"))

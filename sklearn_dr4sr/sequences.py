@@ -70,7 +70,13 @@ class Sequences(Sequence):
 
     @classmethod
     def concatenate(cls, parts: Sequence[Sequences]) -> Sequences:
-        """Stack the rows of sequences that share one vocabulary."""
+        """Stack the rows of sequences, of one vocabulary or of several."""
+        kinds = {p.items.dtype == object for p in parts}
+        if len(kinds) > 1:  # numbers and texts do not mix; a part without items is of either kind
+            full = [p for p in parts if len(p.codes)] or parts[:1]
+            if len({p.items.dtype == object for p in full}) > 1:
+                raise TypeError("item ids must be all int or all str, got rows of both")
+            parts = [p if len(p.codes) else p.recode(full[0].items) for p in parts]
         if any(p.items is not parts[0].items for p in parts):
             items = np.unique(np.concatenate([p.items for p in parts]))
             parts = [p.recode(items) for p in parts]
@@ -378,7 +384,8 @@ def _from_rows(rows: Any) -> Sequences:
     # tolist turns an array's scalars into plain int and str, which one set() of types then checks
     flat = list(chain.from_iterable(r.tolist() if isinstance(r, np.ndarray) else r for r in rows))
     types = set(map(type, flat))
-    if all(issubclass(t, (int, np.integer)) and t is not bool for t in types):
+    # a timedelta64 is an np.integer
+    if all(issubclass(t, (int, np.integer)) and t not in (bool, np.timedelta64) for t in types):
         try:
             values = np.array(flat, dtype=np.int64)
         except OverflowError:
@@ -398,7 +405,7 @@ def _from_rows(rows: Any) -> Sequences:
     is_id = (int, np.integer, str)
     raise _bad_item(
         rows,
-        lambda v: isinstance(v, bool) or not isinstance(v, is_id),
+        lambda v: isinstance(v, (bool, np.timedelta64)) or not isinstance(v, is_id),
         otherwise="item ids must be all int or all str, got both",
     )
 

@@ -329,3 +329,13 @@ def test_describe_by_hand():
     assert Sequences([[1, 2], [9]])[:1].describe() == Sequences([[1, 2]]).describe()
     hashes = {Sequences(rows).describe()["hash"] for rows in ([[1, 2]], [[2, 1]], [["1", "2"]])}
     assert len(hashes) == 3
+
+
+def test_a_miner_of_numbers_takes_rows_of_texts():
+    """What it lacks is skipped: the rows keep their histories."""
+    from sklearn_dr4sr import PatternMiner
+
+    data = PatternMiner().fit([[1, 2], [1, 2]]).transform([["a", "b"], []])
+    assert list(data.patterns) == [["a", "b"], []]
+    with pytest.raises(TypeError, match="all int or all str"):
+        Sequences.concatenate([Sequences([[1]]), Sequences([["a"]])])

@@ -438,12 +438,15 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
             rows = np.random.default_rng(seed).normal(0, 0.02, shape)
             rows[at >= 0] = vectors[at[at >= 0]]
             return rows.astype(np.float32)
-        if not np.ndim(given):
+        try:
+            rows = np.asarray(given, dtype=np.float32)
+        except (TypeError, ValueError, OverflowError):
+            rows = np.empty(())
+        if rows.ndim == 0:
             raise ValueError(
                 'item_embedding must be "sasrec", "random", an array or a recommender, '
                 f"got {given!r}"
             )
-        rows = np.asarray(given, dtype=np.float32)
         if rows.shape != shape or not np.isfinite(rows).all():
             raise ValueError(
                 f"item_embedding: expected finite numbers of shape {shape} (n_items, "
