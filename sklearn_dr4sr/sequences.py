@@ -301,6 +301,8 @@ def as_items(y: Any, n_rows: int) -> np.ndarray:
     if isinstance(y, np.ndarray):
         if y.ndim != 1:
             raise ValueError(f"y should be a 1d array, one item id a row; got the shape {y.shape}")
+        if y.dtype.kind in "mM":
+            raise ValueError(f"y: expected item ids (int or str), got times ({y.dtype})")
         y = y.tolist()
     if isinstance(y, (str, bytes)) or not isinstance(y, Sequence):
         raise ValueError(f"y: expected one item id a row, got {type(y).__name__}")
@@ -312,7 +314,11 @@ def as_items(y: Any, n_rows: int) -> np.ndarray:
             value = None if np.isnan(value) else int(value) if float(value).is_integer() else value
         if value is None or isinstance(value, str):
             taken[row] = value
-        elif isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 0:
+        elif (
+            isinstance(value, (int, np.integer))
+            and not isinstance(value, (bool, np.timedelta64))
+            and value >= 0
+        ):
             taken[row] = int(value)
         else:  # a negative id would match the mark at the end of a short ranking
             raise ValueError(

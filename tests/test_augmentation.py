@@ -455,3 +455,9 @@ def test_bad_input_names_its_row(operator):
         clone(operator).fit([[1, 2], 3])
     with pytest.raises(ValueError, match="row 0, position 1"):
         clone(operator).fit([[1, 2]]).transform([[1, -2]])
+
+
+def test_a_table_is_no_teacher():
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(TypeError, match="expected a recommender"):
+        TeacherContinuation(pandas.Series([1, 2])).fit([[1, 2], [2, 3]])

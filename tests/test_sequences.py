@@ -339,3 +339,12 @@ def test_a_miner_of_numbers_takes_rows_of_texts():
     assert list(data.patterns) == [["a", "b"], []]
     with pytest.raises(TypeError, match="all int or all str"):
         Sequences.concatenate([Sequences([[1]]), Sequences([["a"]])])
+
+
+@pytest.mark.parametrize("unit", ["timedelta64[s]", "datetime64[s]"])
+def test_times_are_no_held_out_items(unit):
+    times = np.array([3, 4]).astype(unit)
+    with pytest.raises(ValueError, match="expected item ids"):
+        as_items(times, 2)
+    with pytest.raises(ValueError, match="row 0: expected an item id"):
+        as_items(list(times), 2)

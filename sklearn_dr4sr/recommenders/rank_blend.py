@@ -113,12 +113,12 @@ class RankBlend(BaseRecommender, _BaseComposition):
         self._validate_names(names)
         for name, estimator in pairs:
             ranks = hasattr(estimator, "fit") and hasattr(estimator, "decision_function")
-            if estimator != "drop" and not ranks:
+            if not (_dropped(estimator) or ranks):
                 raise TypeError(
                     f"estimators, {name!r}: expected a recommender (fit, decision_function) or "
                     f"'drop', got {estimator!r}"
                 )
-        if all(estimator == "drop" for estimator in estimators):
+        if all(map(_dropped, estimators)):
             raise ValueError("estimators: all are dropped, at least one must stay")
         if self.weights is not None:
             weights = np.asarray(self.weights)
@@ -174,6 +174,10 @@ class RankBlend(BaseRecommender, _BaseComposition):
                 if self.transforms != "auto":
                     transform = self.transforms[at]
                 yield name, transform, weight
+
+
+def _dropped(estimator: Any) -> bool:
+    return isinstance(estimator, str) and estimator == "drop"
 
 
 def _gives_logits(estimator: Any) -> bool:
