@@ -77,8 +77,10 @@ RAGGED_OUTPUT = (
 
 #: Checks that fail with every estimator, and why that is right.
 EXPECTED_FAILURES = {"check_n_features_in_after_fitting": NO_WIDTH}
+#: Checks that are at fault themselves.
+FAULTY_CHECKS = {}
 if parse_version(sklearn.__version__) < parse_version("1.8"):
-    EXPECTED_FAILURES["check_positive_only_tag_during_fit"] = (
+    FAULTY_CHECKS["check_positive_only_tag_during_fit"] = (
         "the check itself fails on integers: it subtracts their mean from them in place"
     )
 
@@ -106,7 +108,8 @@ EXPECTED_FAILURES_BY_CLASS = {
 
 
 def expected_failures(estimator):
-    return EXPECTED_FAILURES | EXPECTED_FAILURES_BY_CLASS.get(type(estimator).__name__, {})
+    ours = EXPECTED_FAILURES | EXPECTED_FAILURES_BY_CLASS.get(type(estimator).__name__, {})
+    return ours | FAULTY_CHECKS
 
 
 # older versions of scikit-learn lack the argument
@@ -131,5 +134,5 @@ def test_most_checks_run(estimator):
     assert len(names) >= 38
     expected = expected_failures(estimator)
     assert expected.keys() <= set(names)
-    assert len(expected) <= 4
+    assert len(expected.keys() - FAULTY_CHECKS.keys()) <= 4
     assert all(len(reason) > 20 for reason in expected.values())

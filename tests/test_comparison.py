@@ -1,5 +1,6 @@
 """Paired comparisons against scipy's permutation test and bootstrap, and Holm against its proof."""
 
+import inspect
 from itertools import combinations, product
 
 import numpy as np
@@ -18,6 +19,10 @@ from sklearn_dr4sr.metrics import (
     sign_flip_test,
 )
 
+#: scipy 1.15 renamed the argument.
+HAS_RNG = "rng" in inspect.signature(stats.permutation_test).parameters
+SEED = {"rng": 0} if HAS_RNG else {"random_state": 0}
+
 
 def scipys(difference, n_resamples=10_000):
     return stats.permutation_test(
@@ -26,7 +31,7 @@ def scipys(difference, n_resamples=10_000):
         permutation_type="samples",
         vectorized=True,
         n_resamples=n_resamples,
-        rng=0,
+        **SEED,
     ).pvalue
 
 
