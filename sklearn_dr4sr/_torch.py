@@ -6,12 +6,13 @@ import contextvars
 import ctypes
 import threading
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
-__all__ = ["isolated", "resolve_device", "seed_of"]
+__all__ = ["interrupt_arrived", "isolated", "resolve_device", "seed_of"]
 
 T = TypeVar("T")
 
@@ -19,6 +20,10 @@ T = TypeVar("T")
 _ONE_AT_A_TIME = threading.Lock()
 #: Whether this code runs inside such a call already (a callback that fits something, say).
 _INSIDE = contextvars.ContextVar("inside", default=False)
+#: Set when the code inside has noticed that the caller was interrupted.
+_ARRIVED: contextvars.ContextVar[threading.Event] = contextvars.ContextVar("arrived")
+#: Seconds after which an interrupt that did not arrive is sent again.
+SEND_AGAIN = 1.0
 
 
 def resolve_device(device: str) -> torch.device:
@@ -53,6 +58,13 @@ def seed_of(random_state: int | np.random.RandomState | None) -> int:
     raise ValueError(f"random_state: expected an int, a RandomState or None, got {random_state!r}")
 
 
+def interrupt_arrived() -> None:
+    """Say, where a KeyboardInterrupt is handled inside of ``isolated``, that no other is needed."""
+    arrived = _ARRIVED.get(None)
+    if arrived is not None:
+        arrived.set()
+
+
 def isolated(function: Callable[[], T], *, seed: int, device: torch.device) -> T:
     """Call ``function`` with its own seed and flushed denormals, and leave nothing changed.
 
@@ -76,7 +88,9 @@ def isolated(function: Callable[[], T], *, seed: int, device: torch.device) -> T
     -------
     object
         What ``function`` returned; what it raised is raised here. A KeyboardInterrupt in the
-        caller is passed on to the function, which may end in its own time.
+        caller is passed on to the function, which may end in its own time once it has called
+        ``interrupt_arrived``. Until then it is sent again: Python loses an exception that comes
+        while a finalizer runs.
     """
     if not _INSIDE.get():
         with _ONE_AT_A_TIME:
@@ -90,7 +104,8 @@ def _in_own_thread(
     function: Callable[[], T], seed: int, device: torch.device, context: contextvars.Context
 ) -> T:
     outcome: dict[str, Any] = {}
-    done = threading.Event()
+    done, arrived = threading.Event(), threading.Event()
+    context.run(_ARRIVED.set, arrived)
     cuda = [device] if device.type == "cuda" else []
 
     def work() -> None:
@@ -108,10 +123,17 @@ def _in_own_thread(
     thread.start()
     # an event, since an interrupted Thread.join may take a running thread for ended; and waits of
     # bounded length, since an endless one does not notice an interrupt everywhere
+    sent = None
     while not done.is_set():
+        interrupted = False
         try:
             done.wait(0.2)
         except KeyboardInterrupt:
+            interrupted = True
+            interrupt_arrived()  # of a call around this one
+        lost = sent is not None and not arrived.is_set() and monotonic() - sent > SEND_AGAIN
+        if interrupted or lost:
+            sent = monotonic()
             ctypes.pythonapi.PyThreadState_SetAsyncExc(
                 ctypes.c_ulong(thread.ident), ctypes.py_object(KeyboardInterrupt)
             )

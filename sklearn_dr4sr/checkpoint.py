@@ -18,6 +18,7 @@ from skorch.callbacks import Callback
 from skorch.history import History
 
 from ._parameters import check_path
+from ._torch import interrupt_arrived
 
 __all__ = ["Checkpoint", "ResumableNet", "check_checkpoint", "fingerprint"]
 
@@ -51,6 +52,9 @@ class ResumableNet(skorch.NeuralNet):
         try:
             left = self.max_epochs - len(self.history)
             return super().fit_loop(X, y, epochs=left if epochs is None else epochs, **params)
+        except KeyboardInterrupt:
+            interrupt_arrived()
+            raise
         finally:
             self._loader = self._loader_state = None  # it holds the data: not to be pickled
 

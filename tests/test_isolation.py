@@ -1,5 +1,6 @@
 """A public call leaves no trace: global state, inputs and other estimators are as they were."""
 
+import _thread
 import hashlib
 import os
 import pickle
@@ -7,6 +8,7 @@ import random
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from contextlib import contextmanager
 
@@ -20,7 +22,7 @@ from sklearn.base import clone
 from test_common import ESTIMATORS, TINY
 
 import sklearn_dr4sr as package
-from sklearn_dr4sr import SequenceDataset, Sequences
+from sklearn_dr4sr import SequenceDataset, Sequences, _torch
 from sklearn_dr4sr.baselines import InfiniteAutoencoder, MarkovChain
 from sklearn_dr4sr.datasets import load_sequences, make_sequences, sequences_from_interactions
 from sklearn_dr4sr.leakage import check_no_leakage
@@ -325,3 +327,48 @@ def test_a_random_state_object_is_drawn_from_once_a_fit():
     np.testing.assert_array_equal(a.item_embeddings_, b.item_embeddings_)
     drawn.randint(2**31 - 1)
     assert one.randint(2**31) == other.randint(2**31) == drawn.randint(2**31)
+
+
+# --- interrupts -----------------------------------------------------------------------------------
+
+
+def interrupted_call(function, monkeypatch):
+    monkeypatch.setattr(_torch, "SEND_AGAIN", 0.3)
+    timer = threading.Timer(0.3, _thread.interrupt_main)
+    timer.start()
+    try:
+        return _torch.isolated(function, seed=0, device=torch.device("cpu"))
+    finally:
+        timer.join()
+
+
+def wait_for_interrupt(seconds):
+    """Whether one came; in short waits, since it arrives between two steps of the interpreter."""
+    end = time.monotonic() + seconds
+    try:
+        while time.monotonic() < end:
+            time.sleep(0.01)
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+def test_an_interrupt_that_was_lost_is_sent_again(monkeypatch):
+    assert interrupted_call(lambda: [wait_for_interrupt(30) for _ in range(3)], monkeypatch) == [
+        True,
+        True,
+        True,
+    ]
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_an_interrupt_that_arrived_comes_once(nested, monkeypatch):
+    def work():
+        first = wait_for_interrupt(30)
+        _torch.interrupt_arrived()
+        return first, wait_for_interrupt(1.2)
+
+    def around():
+        return _torch.isolated(work, seed=0, device=torch.device("cpu"))
+
+    assert interrupted_call(around if nested else work, monkeypatch) == (True, False)
