@@ -1,6 +1,7 @@
 """The paper's data sets, where they are to be had."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,14 @@ from sklearn_dr4sr.model_selection import leave_one_out
 # On a busy machine any example may take longer than hypothesis' 200 ms.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
+
+
+@pytest.fixture
+def interruptible():
+    """Let SIGINT raise KeyboardInterrupt, also where the tests run with it ignored (``&``)."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def real_data(name):

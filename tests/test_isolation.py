@@ -353,6 +353,7 @@ def wait_for_interrupt(seconds):
     return False
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_that_was_lost_is_sent_again(monkeypatch):
     assert interrupted_call(lambda: [wait_for_interrupt(30) for _ in range(3)], monkeypatch) == [
         True,
@@ -361,6 +362,7 @@ def test_an_interrupt_that_was_lost_is_sent_again(monkeypatch):
     ]
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("nested", [False, True])
 def test_an_interrupt_that_arrived_comes_once(nested, monkeypatch):
     def work():

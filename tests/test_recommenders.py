@@ -505,6 +505,7 @@ def test_divergence_is_reported(sequences):
         small(loss="ce", lr=1e30, max_epochs=5).fit(sequences)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_interrupt_leaves_a_usable_estimator():
     split = leave_one_out(make_sequences(300, 40, random_state=0))
     model = small(loss="ce", max_epochs=100_000, patience=100_000)
