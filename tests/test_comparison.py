@@ -124,7 +124,7 @@ def test_interval_agrees_with_a_bootstrap_and_p_with_scipy(rankings):
     hit = [(r[:, :3] == truth[:, None]).any(axis=1).astype(float) for r in (a, b)]
     difference = hit[0] - hit[1]
     resampled = stats.bootstrap(
-        (difference,), np.mean, confidence_level=0.9, method="percentile", rng=0
+        (difference,), np.mean, confidence_level=0.9, method="percentile", **SEED
     ).confidence_interval
     assert found.interval == pytest.approx((resampled.low, resampled.high), abs=0.012)
     assert found.p_value == pytest.approx(scipys(difference), abs=0.02)

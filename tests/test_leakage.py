@@ -99,7 +99,7 @@ class RoomForY(Popularity):
 
     def fit(self, X, y=None):
         super().fit(X)
-        self.graph_ = sparse.eye_array(len({*self.items_.tolist(), *as_items(y, len(X))}))
+        self.graph_ = sparse.coo_array(np.eye(len({*self.items_.tolist(), *as_items(y, len(X))})))
         return self
 
 
