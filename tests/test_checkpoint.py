@@ -68,6 +68,7 @@ def regenerator(**parameters):
 MAKERS = {
     "SASRec": lambda **p: sasrec(**p),
     "within a pass": lambda **p: sasrec(steps_per_epoch=2, loss="ce", **p),
+    "averaged weights": lambda **p: sasrec(ema_decay=0.9, **p),
     "GRU4Rec": lambda **p: GRU4Rec(**TINY, random_state=0, **p),
     "CL4SRec": lambda **p: CL4SRec(**TINY, random_state=0, **p),
     "DatasetRegenerator": regenerator,

@@ -460,6 +460,8 @@ def test_clone_and_parameters_of_a_foreign_module(sequences):
         ("dropout", 1.0),
         ("calibration", 1.5),
         ("weight_decay", -1e-3),
+        ("ema_decay", 1.0),
+        ("ema_decay", -0.5),
         ("device", "abacus"),
         ("random_state", "seed"),
         ("embedding_dim", 15),

@@ -52,7 +52,7 @@ class GRU4Rec(SequentialRecommender):
     dropout : float in [0, 1), default=0.2
         On the embedded input.
     loss, n_negatives, negatives, calibration, targets, max_length, max_epochs, patience, \
-steps_per_epoch, batch_size, lr, weight_decay, exclude_seen, callbacks, \
+steps_per_epoch, batch_size, lr, weight_decay, ema_decay, exclude_seen, callbacks, \
 checkpoint_dir, precision, device, random_state, verbose :
         As :class:`SequentialRecommender`, but ``weight_decay=1e-4`` by default.
 
@@ -111,6 +111,7 @@ checkpoint_dir, precision, device, random_state, verbose :
         batch_size: int = 256,
         lr: float = 1e-3,
         weight_decay: float = 1e-4,
+        ema_decay: float = 0.0,
         exclude_seen: bool = True,
         callbacks: Any = None,
         checkpoint_dir: Any = None,
@@ -135,6 +136,7 @@ checkpoint_dir, precision, device, random_state, verbose :
         self.batch_size = batch_size
         self.lr = lr
         self.weight_decay = weight_decay
+        self.ema_decay = ema_decay
         self.exclude_seen = exclude_seen
         self.callbacks = callbacks
         self.checkpoint_dir = checkpoint_dir

@@ -77,7 +77,7 @@ class SASRec(SequentialRecommender):
         Normalise the embedded input. With ``loss="ce"`` and ``hidden_dim=256`` this is the strong
         setting; the paper's has none.
     loss, n_negatives, negatives, calibration, targets, max_length, max_epochs, \
-patience, steps_per_epoch, batch_size, lr, weight_decay, exclude_seen, callbacks, \
+patience, steps_per_epoch, batch_size, lr, weight_decay, ema_decay, exclude_seen, callbacks, \
 checkpoint_dir, precision, device, random_state, verbose :
         As :class:`SequentialRecommender`.
 
@@ -131,6 +131,7 @@ checkpoint_dir, precision, device, random_state, verbose :
         batch_size: int = 256,
         lr: float = 1e-3,
         weight_decay: float = 0.0,
+        ema_decay: float = 0.0,
         exclude_seen: bool = True,
         callbacks: Any = None,
         checkpoint_dir: Any = None,
@@ -157,6 +158,7 @@ checkpoint_dir, precision, device, random_state, verbose :
         self.batch_size = batch_size
         self.lr = lr
         self.weight_decay = weight_decay
+        self.ema_decay = ema_decay
         self.exclude_seen = exclude_seen
         self.callbacks = callbacks
         self.checkpoint_dir = checkpoint_dir
