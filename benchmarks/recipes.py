@@ -7,13 +7,14 @@ from pathlib import Path
 
 import joblib
 import numpy as np
+from sklearn.frozen import FrozenEstimator
 
 from sklearn_dr4sr import DatasetRegenerator, PatternMiner, SequenceDataset, Sequences
 from sklearn_dr4sr.augmentation import SlidingWindow, TeacherContinuation
 from sklearn_dr4sr.baselines import SequentialRules
 from sklearn_dr4sr.dataset import PatternTable
 from sklearn_dr4sr.model_selection import LeaveOneOutSplit
-from sklearn_dr4sr.recommenders import BSARec, RankBlend
+from sklearn_dr4sr.recommenders import RankBlend
 
 RECIPES = (
     "backbone",
@@ -78,10 +79,17 @@ def kept(name: str, stages, what: str, fit):
         fcntl.flock(lock, fcntl.LOCK_EX)  # of two runs that need it, one trains and one waits
         if not path.exists():
             fitted = stages(what, fit)
-            joblib.dump((fitted, stages.seconds[what]), path.with_suffix(".part"))
-            path.with_suffix(".part").replace(path)
+            keep(name, fitted, stages.seconds[what])
         fitted, stages.seconds[what] = joblib.load(path)
     return fitted
+
+
+def keep(name: str, fitted, seconds: float) -> None:
+    """Write an estimator for :func:`kept`, whole or not at all."""
+    CACHE.mkdir(exist_ok=True)
+    path = CACHE / f"{name}.joblib"
+    joblib.dump((fitted, seconds), path.with_suffix(".part"))
+    path.with_suffix(".part").replace(path)
 
 
 def regenerated(train: Sequences, window: int, seed: int, stages, args):
@@ -101,29 +109,29 @@ def regenerated(train: Sequences, window: int, seed: int, stages, args):
     return made, regenerator
 
 
-def taught(split: LeaveOneOutSplit, seed: int, stages, args):
-    """Histories continued by BSARec blended with rules; the teacher is kept, for every setting."""
+def backbone_name(args, seed: int) -> str:
+    """What a backbone is kept as: the same for every recipe that is taught by it."""
+    chosen = [f"{key}={value}" for key, value in args.set.items()]
+    return "-".join([args.name, args.model.lower(), args.loss, *chosen, f"s{seed}"])
+
+
+def taught(split: LeaveOneOutSplit, seed: int, stages, args, model):
+    """Histories continued by the backbone blended with rules; the backbone is trained once."""
 
     def fit():
-        model = BSARec(
-            loss="ce",
-            max_epochs=args.max_epochs,
-            patience=args.patience,
-            precision=args.precision,
-            device=args.device,
-            random_state=seed,
-            verbose=1,
-        )
-        teacher = RankBlend([("model", model), ("rules", SequentialRules())])
-        return TeacherContinuation(teacher, random_state=seed).fit(split.train, split.validation)
+        return model.fit(split.train, split.validation)
 
-    continuation = kept(f"{args.name}-teacher-s{seed}", stages, "teach", fit)
-    made = continuation.set_params(**args.continuation).transform(split.train)
+    backbone = kept(backbone_name(args, seed), stages, "teach", fit)
+    teacher = RankBlend([("model", FrozenEstimator(backbone)), ("rules", SequentialRules())])
+    continuation = TeacherContinuation(teacher, random_state=seed, verbose=1, **args.continuation)
+    made = continuation.fit_transform(split.train)
     stages("continue", lambda: made.table)
     return made
 
 
-def training_data(recipe: str, split: LeaveOneOutSplit, window: int, seed: int, stages, args):
+def training_data(
+    recipe: str, split: LeaveOneOutSplit, window: int, seed: int, stages, args, model
+):
     """X' of a recipe, and what is worth noting of it."""
     train = split.train
     if recipe == "backbone":
@@ -137,7 +145,7 @@ def training_data(recipe: str, split: LeaveOneOutSplit, window: int, seed: int, 
     if recipe == "reversed":
         return original_and(train, reversed_order(train)), {}
     if recipe == "taught":
-        return taught(split, seed, stages, args), {}
+        return taught(split, seed, stages, args, model), {}
     if recipe in ("pattern", "mined"):
         miner = PatternMiner(window_size=window, deduplicate=True)
         data = stages("mine", lambda: miner.fit_transform(train))

@@ -8,7 +8,8 @@ random subsequences, as many and as long as the patterns that dr4sr adds), ``sli
 windows of the miner's size), ``shuffled`` (original + seven copies in nearly its order),
 ``reversed`` (original + itself backwards), ``dr4sr`` (original + mined + regenerated), ``dr4sr+``
 (the same, weighted by a personalizer that is trained jointly; ``--weights`` has its controls),
-``taught`` (histories continued by a teacher, BSARec blended with rules: TeacherContinuation).
+``taught`` (histories continued by a teacher, the backbone blended with rules:
+TeacherContinuation).
 ``--steps-per-epoch backbone`` validates every recipe after as many optimizer steps as the backbone
 takes in an epoch, so that patience means the same number of steps for all. ``test_with_rules`` in
 the JSON is the model blended with sequential rules at ranking. ``--table`` prints all results.
@@ -31,10 +32,11 @@ import scipy
 import sklearn
 import skorch
 import torch
+from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
 import sklearn_dr4sr
-from benchmarks.recipes import RECIPES, training_data
+from benchmarks.recipes import RECIPES, backbone_name, keep, training_data
 from sklearn_dr4sr import DatasetPersonalizer, SequenceDataset
 from sklearn_dr4sr._torch import resolve_device
 from sklearn_dr4sr.baselines import MarkovChain, Popularity, SequentialRules
@@ -177,19 +179,14 @@ def result_name(args, recipe: str, seed: int) -> str:
     return "-".join([*parts, f"s{seed}"])
 
 
-def run(split, recipe: str, seed: int, args) -> None:
-    """Train one recipe with one seed."""
-    stages = Stages()
-    window = WINDOW.get(args.name, 10)
-    data, notes = training_data(recipe, split, window, seed, stages, args)
-    data = weighted_by_origin(data, args.origin_weights)
+def recommender(split, seed: int, args):
+    """What a recipe's data trains, unfitted."""
     backbone_steps = -(-int((split.train.lengths >= 2).sum()) // args.batch_size)
-    matched = args.steps_per_epoch == "backbone"
-    model = MODELS[args.model](
+    return MODELS[args.model](
         loss=args.loss,
         max_epochs=args.max_epochs,
         patience=args.patience,
-        steps_per_epoch=backbone_steps if matched else None,
+        steps_per_epoch=backbone_steps if args.steps_per_epoch == "backbone" else None,
         batch_size=args.batch_size,
         device=args.device,
         random_state=seed,
@@ -198,10 +195,21 @@ def run(split, recipe: str, seed: int, args) -> None:
         **STRONG.get((args.model, args.loss), {}),
         **args.set,
     )
+
+
+def run(split, recipe: str, seed: int, args) -> None:
+    """Train one recipe with one seed."""
+    stages = Stages()
+    window = WINDOW.get(args.name, 10)
+    model = recommender(split, seed, args)
+    data, notes = training_data(recipe, split, window, seed, stages, args, clone(model))
+    data = weighted_by_origin(data, args.origin_weights)
     if recipe == "dr4sr+":
         model = stages("train", personalized, data, model, split.validation, seed, args)
     else:
         stages("train", model.fit, data, split.validation)
+    if recipe == "backbone":
+        keep(backbone_name(args, seed), model, stages.seconds["train"])
     metrics, rank = stages("evaluate", evaluate, model, split)
     blend = RankBlend([("model", FrozenEstimator(model)), ("rules", SequentialRules())])
     blended, _ = evaluate(blend.fit(split.train), split)
@@ -212,7 +220,7 @@ def run(split, recipe: str, seed: int, args) -> None:
         "model": args.model,
         "loss": args.loss,
         "seed": seed,
-        "matched_steps": matched,
+        "matched_steps": args.steps_per_epoch == "backbone",
         "diversity_factor": args.diversity_factor,
         "generative_probability": args.generative_probability,
         "settings": settings(args),
