@@ -196,7 +196,7 @@ def test_a_stored_model_ranks_alike():
     model = InfiniteAutoencoder(solver="cg").fit(rows)
     again = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(again.predict(rows), model.predict(rows))
-    assert not hasattr(again.kernel_, "S")
+    assert not hasattr(again.kernel_, "structure")
 
 
 def test_threads_change_nothing():
