@@ -4,8 +4,8 @@
     python -m benchmarks.data_centric --data Beauty.txt --model melt --seed 0
     python -m benchmarks.data_centric --data Beauty.txt --model sliding_window repeat_padding
 
-Models: ``infinite_ae`` (λ chosen on validation), ``melt`` (SASRec pre-trained, then both branches;
-the hyper-parameters of Beauty, as those of Toys are unpublished: ``--user-weight``,
+Models: ``infinite_ae`` (λ chosen on validation), ``ease``, ``melt`` (SASRec pre-trained, then both
+branches; the hyper-parameters of Beauty, as those of Toys are unpublished: ``--user-weight``,
 ``--item-weight``), and the operators ``passthrough``, ``sliding_window``, ``repeat_padding``,
 ``crop_mask_reorder``, ``random_subsequences``, each before the recommender that ``--loss`` names.
 """
@@ -31,7 +31,7 @@ from sklearn_dr4sr.augmentation import (
     RepeatPadding,
     SlidingWindow,
 )
-from sklearn_dr4sr.baselines import MELT, InfiniteAutoencoder
+from sklearn_dr4sr.baselines import EASE, MELT, InfiniteAutoencoder
 from sklearn_dr4sr.datasets import load_sequences
 from sklearn_dr4sr.metrics import ranking_scorer
 from sklearn_dr4sr.model_selection import leave_one_out
@@ -60,6 +60,8 @@ def make(name, args):
     if name == "infinite_ae":
         l2 = "auto" if args.l2 is None else args.l2
         return InfiniteAutoencoder(l2=l2, n_jobs=args.n_jobs, random_state=args.seed)
+    if name == "ease":
+        return EASE()
     shared = {
         "loss": args.loss,
         "device": args.device,
@@ -118,7 +120,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="a file of the paper's data")
     parser.add_argument(
-        "--model", nargs="+", required=True, choices=["infinite_ae", "melt", *OPERATORS]
+        "--model", nargs="+", required=True, choices=["infinite_ae", "ease", "melt", *OPERATORS]
     )
     parser.add_argument("--recommender", choices=["SASRec", "FMLP"], default="SASRec")
     parser.add_argument("--loss", default="bce")
@@ -150,7 +152,9 @@ def main():
                 "sklearn_dr4sr": sklearn_dr4sr.__version__,
             },
         }
-        label = name if name == "infinite_ae" else f"{name}-{args.recommender}-{args.loss}"
+        label = (
+            name if name in ("infinite_ae", "ease") else f"{name}-{args.recommender}-{args.loss}"
+        )
         path = RESULTS / f"data_centric-{args.name}-{label}-s{args.seed}.json"
         path.write_text(json.dumps(record, indent=1, default=float) + "\n")
         print(path.name, record["test"], flush=True)
