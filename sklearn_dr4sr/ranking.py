@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import wraps
@@ -13,6 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
+from ._memory import in_chunks, is_out_of_memory, out_of_memory
 from ._parameters import check_flag, check_number
 from ._progress import ReportsProgress, tracked
 from ._tables import codes_of, long_table, row_ids
@@ -30,23 +32,46 @@ T = TypeVar("T")
 
 
 def whole(fit: Callable[..., T]) -> Callable[..., T]:
-    """Make a ``fit`` that fails leave its estimator as it was: no part of what it had learned."""
+    """Make a ``fit`` that fails leave its estimator as it was: no part of what it had learned.
+
+    Where memory did not suffice, the error names the parameters to lower.
+    """
 
     @wraps(fit)
     def fit_or_nothing(self: Any, *args: Any, **kwargs: Any) -> T:
         before = dict(vars(self))
         try:
             return fit(self, *args, **kwargs)
-        except BaseException:
+        except BaseException as error:
             vars(self).clear()
             vars(self).update(before)
+            if is_out_of_memory(error):
+                raise out_of_memory(self, error) from error
             raise
 
     return fit_or_nothing
 
 
 class SequenceInput(ReportsProgress):
-    """What every estimator of the package tells scikit-learn: of its input, and of its progress."""
+    """What every estimator of the package tells scikit-learn: of its input, and of its progress.
+
+    And what its pickles tell of themselves: the version of the package that wrote them.
+    """
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_version": _version()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        written = state.pop("_version", "before 0.1.0")
+        if written != _version():
+            warnings.warn(
+                f"this {type(self).__name__} was pickled by sklearn_dr4sr {written}, which "
+                f"sklearn_dr4sr {_version()} may read wrongly: fit it anew, unpickle it with that "
+                "version, or store models with save, whose files later versions read",
+                stacklevel=2,
+            )
+        super().__setstate__(state)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -280,21 +305,30 @@ class BaseRecommender(SequenceInput, BaseEstimator):
         k = min(int(k), len(self.items_))
         codes = np.full((len(histories), k), -1)
         values = np.full((len(histories), k), -np.inf, dtype=np.float32)
-        for start, scores in self._score_chunks(histories):
-            part = histories[start : start + len(scores)]
+
+        def best(part: Sequences) -> tuple[np.ndarray, np.ndarray]:
+            scores = self._scores(part)
             if exclude_seen:
                 scores[part.rows, part.codes.astype(np.int64)] = -torch.inf
             if barred is not None and barred.any():
                 scores[:, torch.from_numpy(barred).to(scores.device)] = -torch.inf
-            best, best_values = top_k(scores, k)
-            codes[start : start + len(scores)] = np.where(np.isneginf(best_values), -1, best)
-            values[start : start + len(scores)] = best_values
+            return top_k(scores, k)
+
+        for start, (found, best_values) in self._in_chunks(histories, best):
+            rows = slice(start, start + len(found))
+            codes[rows] = np.where(np.isneginf(best_values), -1, found)
+            values[rows] = best_values
         return codes, values
 
     def _score_chunks(self, histories: Sequences) -> Iterator[tuple[int, torch.Tensor]]:
+        return self._in_chunks(histories, self._scores)
+
+    def _in_chunks(
+        self, histories: Sequences, work: Callable[[Sequences], T]
+    ) -> Iterator[tuple[int, T]]:
+        """Work on as many rows at once as the scores of are a bounded chunk."""
         rows = max(1, CHUNK_SIZE // max(1, len(self.items_)))
-        for start in range(0, len(histories), rows):
-            yield start, self._scores(histories[start : start + rows])
+        return in_chunks(len(histories), rows, lambda start, stop: work(histories[start:stop]))
 
     def _check_parameters(self) -> None:
         """Raise ValueError on a parameter out of range; subclasses extend it."""
@@ -304,6 +338,12 @@ class BaseRecommender(SequenceInput, BaseEstimator):
 
     def _scores(self, histories: Sequences) -> torch.Tensor:
         raise NotImplementedError
+
+
+def _version() -> str:
+    from . import __version__  # the package imports this module
+
+    return __version__
 
 
 def top_k(scores: torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:

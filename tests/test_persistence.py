@@ -1,16 +1,21 @@
 """Stored models: the same scores, in few bytes; files with anything else in them are refused."""
 
 import json
+import pickle
 import struct
 import sys
+from pathlib import Path
 
 import joblib
 import numpy as np
 import pytest
 import torch
 from sklearn.exceptions import NotFittedError
+from skorch.exceptions import DeviceWarning
 
-from sklearn_dr4sr.baselines import MELT
+import sklearn_dr4sr
+from sklearn_dr4sr import PatternMiner, SequenceDataset
+from sklearn_dr4sr.baselines import MELT, MarkovChain
 from sklearn_dr4sr.datasets import make_sequences
 from sklearn_dr4sr.recommenders import (
     FMLP,
@@ -94,6 +99,56 @@ def test_without_safetensors_the_error_says_what_to_install(tmp_path, saved, mon
     monkeypatch.setitem(sys.modules, "safetensors", None)
     with pytest.raises(ImportError, match=r"pip install sklearn_dr4sr\[safe\]"):
         SASRec.load(saved)
+
+
+# Files of other versions and devices
+
+
+@pytest.mark.parametrize("folder", sorted(Path(__file__).with_name("stored").iterdir()), ids=str)
+def test_files_of_every_version_are_read(folder):
+    """A version that changes a format keeps the files here readable, and adds its own."""
+    expected = json.loads((folder / "expected.json").read_text())
+    for kind, scores in expected["scores"].items():
+        model = SequentialRecommender.load(folder / kind, device="cpu")
+        np.testing.assert_allclose(model.decision_function(expected["rows"]), scores, atol=1e-5)
+    data = SequenceDataset.from_parquet(folder / "patterns.parquet")
+    assert list(data.histories) == expected["rows"]
+    assert list(data.patterns) == expected["patterns"]
+
+
+@pytest.mark.parametrize("estimator", [MarkovChain(), PatternMiner(), SASRec(**TINY)], ids=repr)
+def test_a_pickle_of_another_version_says_what_to_do(estimator, monkeypatch):
+    stored = pickle.dumps(estimator.fit(ROWS))
+    assert vars(pickle.loads(stored)).keys() == vars(estimator).keys()  # and nothing is said
+    monkeypatch.setattr(sklearn_dr4sr, "__version__", "99")
+    with pytest.warns(UserWarning, match=r"pickled by sklearn_dr4sr 0\..* 99 may .*: fit it anew"):
+        pickle.loads(stored)
+
+
+def test_a_pickle_from_cuda_is_read_without_it():
+    """tests marked gpu do it with a device; here skorch is told that there was one."""
+    model = SASRec(**TINY).fit(ROWS)
+    expected = model.predict(ROWS)
+    model.net_.device = "cuda"
+    stored = pickle.dumps(model)
+    if torch.cuda.is_available():
+        loaded = pickle.loads(stored)
+    else:
+        with pytest.warns(DeviceWarning):  # skorch says it in several ways
+            loaded = pickle.loads(stored)
+    np.testing.assert_array_equal(loaded.predict(ROWS), expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
+def test_a_saved_model_changes_devices(tmp_path):
+    model = SASRec(**{**TINY, "device": "cuda"}).fit(ROWS)
+    expected = model.decision_function(ROWS)
+    for device in ("cpu", "cuda", "cpu"):
+        model.save(tmp_path)
+        model = SASRec.load(tmp_path, device=device)
+        assert model.net_.item_matrix().device.type == device
+        np.testing.assert_allclose(model.decision_function(ROWS), expected, atol=1e-4)
 
 
 # Files that save did not write

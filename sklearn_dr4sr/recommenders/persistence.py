@@ -179,7 +179,10 @@ def _read_json(path: Path) -> dict[str, Any]:
         got = sorted(stored) if isinstance(stored, dict) else type(stored).__name__
         raise ValueError(f"{path}: expected the keys {sorted(KEYS)}, got {got}")
     if stored["format"] != 1:
-        raise ValueError(f"{path}: expected format 1, got {stored['format']!r}")
+        raise ValueError(
+            f"{path}: expected format 1, got {stored['format']!r}: if a later version of "
+            "sklearn_dr4sr wrote it, read it with that one"
+        )
     _check_fitted(stored["fitted"])
     return stored
 
@@ -212,7 +215,10 @@ def _estimator(stored: dict[str, Any], cls: type) -> Any:
     expected = set(kind._get_param_names())
     if not isinstance(parameters, dict) or set(parameters) != expected:
         given = set(parameters) if isinstance(parameters, dict) else {type(parameters).__name__}
-        raise ValueError(f"parameters that do not fit {name}: {sorted(given ^ expected)}")
+        raise ValueError(
+            f"parameters that do not fit {name}: {sorted(given ^ expected)}; if another version of "
+            "sklearn_dr4sr wrote the file, read it with that one"
+        )
     for parameter, value in parameters.items():
         if not (value is None or type(value) in (bool, int, float, str)):
             raise ValueError(f"{parameter}: expected a number, a text or null, got {value!r:.80}")

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from skorch.callbacks import Callback, EarlyStopping
 
+from .._memory import in_chunks
 from .._progress import EpochTasks
 from ..checkpoint import ResumableNet
 from ..metrics import ndcg_of_ranks
@@ -259,17 +260,20 @@ def held_out_ranks(
     n_items = len(item_matrix)
     rank = np.full(len(target), n_items + 1)
     known = np.flatnonzero(target >= 0)
-    rows = max(1, SCORE_CHUNK // n_items)
-    for start in range(0, len(known), rows):
-        part = known[start : start + rows]
+
+    def ranks(start: int, stop: int) -> np.ndarray:
+        part = known[start:stop]
         wanted = torch.from_numpy(target[part]).to(queries.device)[:, None]
         scores = queries[torch.from_numpy(part).to(queries.device)] @ item_matrix.T
         own = scores.gather(1, wanted)
         if exclude_seen:
             seen = histories[part]
             scores[seen.rows, seen.codes.astype(np.int64)] = -torch.inf
-        rank[part] = (scores >= own).sum(dim=1).cpu().numpy()
+        above = (scores >= own).sum(dim=1)
         # an item of the history cannot be ranked, and NaN compares false: neither may look good
         lost = torch.isneginf(scores.gather(1, wanted)) | torch.isnan(own)
-        rank[part[lost[:, 0].cpu().numpy()]] = n_items + 1
+        return above.masked_fill(lost[:, 0], n_items + 1).cpu().numpy()
+
+    for start, found in in_chunks(len(known), max(1, SCORE_CHUNK // n_items), ranks):
+        rank[known[start : start + len(found)]] = found
     return rank

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from .._memory import OutOfMemoryError, is_out_of_memory
 from .._progress import Timer
 from ..sequences import Sequences
 from .network import Regenerator
@@ -60,15 +61,26 @@ def decode(
     order = order[sources.lengths[order] > 0]
     done = np.cumsum(sources.lengths[order] + 2)  # tokens
     timer = Timer("[DatasetRegenerator] decoding", int(done[-1]) if len(done) else 0, verbose)
-    start = 0
+    start, most = 0, CHUNK_TOKENS
     while start < len(order):  # rows of similar length together, so that little is padding
         width = int(sources.lengths[order[start]]) + 2
-        stop = start + max(1, CHUNK_TOKENS // (n_memories * width))
+        stop = start + max(1, most // (n_memories * width))
         rows = order[start:stop]
         part = sources[rows]
         coins, draws = _draws(part, n_memories, n_steps, seed)
         generative[rows] = coins < generative_probability
-        decoded[rows] = _decode_chunk(module, part, generative[rows], draws, temperature)
+        try:
+            decoded[rows] = _decode_chunk(module, part, generative[rows], draws, temperature)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(rows) == 1:
+                raise OutOfMemoryError(
+                    f"row {rows[0]}: out of memory for this row alone; lower max_length, or "
+                    f"diversity_factor, or use device='cpu' ({error})"
+                ) from error
+            most = n_memories * width * (len(rows) // 2)
+            continue
         start = min(stop, len(order))
         timer(int(done[start - 1]))
     flat = decoded.reshape(n_rows * n_memories, n_steps)
