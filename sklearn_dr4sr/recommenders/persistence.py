@@ -26,6 +26,8 @@ __all__ = ["Storable"]
 CLASSES = ("SASRec", "GRU4Rec", "FMLP", "GNN", "CL4SRec", "BSARec")
 KEYS = {"format", "class", "parameters", "items", "fitted"}
 FITTED = ("history_", "n_steps_", "best_epoch_")
+#: Parameters younger than the format, with the value that does as was done before them.
+ADDED = {"ema_decay": 0.0}
 
 
 class Storable:
@@ -213,6 +215,8 @@ def _estimator(stored: dict[str, Any], cls: type) -> Any:
     if not issubclass(kind, cls):
         raise ValueError(f"class: expected {cls.__name__}, got {name!r}")
     expected = set(kind._get_param_names())
+    if isinstance(parameters, dict):
+        parameters = {**ADDED, **parameters}
     if not isinstance(parameters, dict) or set(parameters) != expected:
         given = set(parameters) if isinstance(parameters, dict) else {type(parameters).__name__}
         raise ValueError(
