@@ -3,24 +3,32 @@
     python -m benchmarks.checkpoint --kills 100
 
 Each child process goes on from the checkpoint and is killed with SIGKILL at a random moment of its
-first seconds, also while it starts or writes. Reported: the epochs that were trained more than
-once (at most one a kill), what writing costs, and whether the weights are equal to the bit.
+first seconds, also while it starts or writes. Reported, and written to results/checkpoint.json: the
+kills that let an epoch be written, whether any took one back, what writing costs, and whether the
+weights are equal to the bit.
 """
 
 import argparse
+import datetime
+import json
 import os
 import random
 import signal
+import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 
+from benchmarks.mining import cpu_name
 from sklearn_dr4sr import checkpoint
 from sklearn_dr4sr.datasets import make_sequences
 from sklearn_dr4sr.model_selection import leave_one_out
 from sklearn_dr4sr.recommenders import SASRec
+
+RESULT = Path(__file__).parent / "results" / "checkpoint.json"
 
 
 def main():
@@ -28,9 +36,11 @@ def main():
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--rows", type=int, default=200)
     parser.add_argument("--epochs", type=int, default=600)
-    parser.add_argument("--seconds", type=float, default=1.0, help="longest life of a child")
+    parser.add_argument("--seconds", type=float, default=2.0, help="longest life of a child")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    # what torch imports at a process's first optimizer, so that not every child has to
+    torch.optim.Adam([torch.zeros(1, requires_grad=True)])
     split = leave_one_out(make_sequences(args.rows, 200, random_state=0))
 
     def fit(folder=None):
@@ -45,25 +55,37 @@ def main():
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "SASRec.checkpoint"
-        finished = kill_often(lambda: fit(folder), path, args)
-        if finished:
-            print("a child finished before it was killed: give it more --epochs")
+        written = kill_often(lambda: fit(folder), path, args)
         began = time.perf_counter()
         resumed = fit(folder)
-        print(f"the rest took {time.perf_counter() - began:.1f} s")
+        rest = time.perf_counter() - began
         assert not list(Path(folder).iterdir())
     began = time.perf_counter()
     whole = fit()
-    print(f"without checkpoints, all {args.epochs} epochs: {time.perf_counter() - began:.1f} s")
+    seconds = time.perf_counter() - began
     left, right = resumed.net_.module_.state_dict(), whole.net_.module_.state_dict()
     equal = all(torch.equal(left[name], right[name]) for name in left)
-    print("weights equal to the bit:", equal)
+    report = {
+        "command": " ".join(["python -m benchmarks.checkpoint", *sys.argv[1:]]),
+        "date": datetime.date.today().isoformat(),
+        "cpu": cpu_name(),
+        "torch": torch.__version__,
+        **vars(args),
+        "kills_done": len(written),
+        "kills_after_an_epoch": sum(b > a for a, b in pairwise([0, *written])),
+        "epochs_written_before_the_last_kill": written[-1],
+        "seconds_for_the_rest": round(rest, 1),
+        "seconds_without_checkpoints": round(seconds, 1),
+        "equal_to_the_bit": equal,
+    }
+    print(json.dumps(report, indent=1))
+    RESULT.write_text(json.dumps(report, indent=1) + "\n")
     raise SystemExit(not equal)
 
 
 def kill_often(fit, path, args):
-    """Fork before this process has used autograd; return whether a child came to its end."""
-    rng, done = random.Random(0), 0
+    """Fork before this process has used autograd; return the epochs written by each kill."""
+    rng, done, written = random.Random(0), 0, []
     for kill in range(args.kills):
         child = os.fork()
         if not child:
@@ -72,11 +94,13 @@ def kill_often(fit, path, args):
         time.sleep(rng.uniform(0, args.seconds))
         os.kill(child, signal.SIGKILL)
         if os.WIFEXITED(os.waitpid(child, 0)[1]):
-            return True
+            print("a child finished before it was killed: give it more --epochs")
+            break
         before, done = done, len(checkpoint.read(path)["history"]) if path.exists() else 0
         assert done >= before, "a kill has lost an epoch that was written"
-        print(f"kill {kill + 1}: {done} of {args.epochs} epochs written")
-    return False
+        written.append(done)
+        print(f"kill {kill + 1}: {done} of {args.epochs} epochs written", flush=True)
+    return written
 
 
 if __name__ == "__main__":

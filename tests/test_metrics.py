@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 
-from sklearn_dr4sr import PatternMiner
+from sklearn_dr4sr import PatternMiner, Sequences
 from sklearn_dr4sr.baselines import Popularity
 from sklearn_dr4sr.metrics import (
     gini,
@@ -326,6 +326,20 @@ def test_scorer_finds_the_catalogue_in_a_pipeline_and_a_search():
     wanted = len(set(first) - {-1}) / 3  # a row whose items were all seen has none
     assert scores(search.best_estimator_, X, y)["coverage@1"] == wanted
     assert search.cv_results_["mean_test_coverage@1"].tolist() == [wanted, wanted]
+
+
+def test_what_a_model_lacks_is_named():
+    model = Popularity().fit([[1, 2], [2, 3]])
+    with pytest.raises(ValueError, match="Popularity has no item_embeddings_, which the metric"):
+        ranking_scorer("intra_list_diversity@2")(model, [[1], [2]], [2, 3])
+
+
+@pytest.mark.parametrize("metric", [recall_at_k, ndcg_at_k])
+def test_rows_of_truth_and_of_rankings_are_as_many_and_some(metric):
+    with pytest.raises(ValueError, match="y has 1 entries, X has 2 rows"):
+        metric([[1, 2]], [[1, 2], [2, 1]], 1)
+    with pytest.raises(ValueError, match="y_true, y_pred: there is no row"):
+        metric(Sequences([[1]])[:0], np.zeros((0, 2), int), 1)
 
 
 def test_scorer_needs_metrics_and_y():

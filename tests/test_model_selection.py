@@ -150,12 +150,51 @@ STRUCTURED = np.dtype([("day", int), ("hour", int)])
         ([[1], [2, 3]], [1.0, 2.0, np.nan], ValueError, "row 1: a time is missing"),
         ([[1], [2]], np.array(["2020", "NaT"], "M8[D]"), ValueError, "row 1: a time is missing"),
         ([[1], [2]], 7, TypeError, "times: .* got 7"),
+        ([[1], [2]], "ab", TypeError, "times: .* got 'ab'"),
+        ([[1], [2, 3]], [[1], [2, 3], [4]], ValueError, "times has 3 rows, sequences has 2"),
+        ([[1], [2, 3]], [[1], 2], TypeError, "row 1: expected its times, got 2"),
+        ([[1], [2]], [{}, {1: [2]}], TypeError, "times: they do not compare|numbers or dates"),
+        ([[1], [2, 3]], [1, "b", None], TypeError, "times: they do not compare with each other"),
+        ([[1, 2]], [1 + 2j, 3j], ValueError, "numbers or dates, got the dtype complex"),
     ],
 )
 def test_bad_times_are_named(rows, times, error, message):
     for moments in ({}, {"validation_from": 1, "test_from": 2}):
         with pytest.raises(error, match=message):
             global_time_split(rows, times, **moments)
+
+
+@pytest.mark.parametrize("moment", ["x", [1, 2], np.array([1]), {}])
+def test_moments_are_of_the_kind_of_times(moment):
+    rows, times = [[1], [2, 3]], [[1], [2, 3]]
+    for name in ("validation_from", "test_from"):
+        with pytest.raises(TypeError, match=f"{name}: expected a time of the kind of times, got"):
+            global_time_split(rows, times, **{name: moment})
+
+
+def test_times_may_be_equal_within_a_row_and_begin_anew_in_the_next():
+    split = global_time_split([[1, 2, 3], [4, 5]], [9, 9, 10, 1, 1], validation_from=9, test_from=9)
+    assert list(split.train) == list(split.history) == [[], [4, 5]]
+    assert split.validation.tolist() == [None, None]
+    assert split.test.tolist() == [1, None]
+
+
+def test_moments_are_quantiles_where_none_are_given():
+    split = global_time_split([list(range(10))], [list(range(10))])
+    assert list(split.train) == [list(range(8))]  # .8 of 0 .. 9 is 7.2: the time 8
+    assert split.validation.tolist() == [8]
+    assert list(split.history) == [list(range(9))]  # 8.1: the time 9
+    assert split.test.tolist() == [9]
+    given = global_time_split([list(range(10))], [list(range(10))], validation_from=2)
+    assert list(given.train) == [[0, 1]]
+    assert list(given.history) == [list(range(9))]
+    given = global_time_split([list(range(10))], [list(range(10))], test_from=9.5)
+    assert list(given.history) == [list(range(10))]
+
+
+def test_splitter_is_shown_by_its_name():
+    assert repr(LeaveLastOut()) == "LeaveLastOut()"
+    assert LeaveLastOut().get_n_splits([[1]], [2], None) == 1
 
 
 def test_without_interactions_the_moments_must_be_given():

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import sparse
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
@@ -201,6 +202,10 @@ class TestOperations:
         assert recoded.items is items
         assert list(recoded) == [[item for item in row if item in kept] for row in rows]
 
+    def test_recode_to_its_own_vocabulary_is_itself(self):
+        rows = Sequences([[1, 2]])
+        assert rows.recode(rows.items) is rows
+
     def test_recode_to_a_wider_vocabulary(self):
         made = Sequences([[5, 3]]).recode(np.array([1, 3, 4, 5, 9]))
         assert made.codes.tolist() == [3, 1]
@@ -300,6 +305,10 @@ class TestHeldOutItems:
     def test_one_item_a_row(self, y, message):
         with pytest.raises(ValueError, match=message):
             as_items(y, 2)
+
+    def test_sparse_is_no_item_a_row(self):
+        with pytest.raises(TypeError, match="y is sparse: pass one item id a row"):
+            as_items(sparse.csr_array(np.ones((2, 1))), 2)
 
 
 @given(st.lists(integers, unique=True), st.lists(integers), st.booleans())
