@@ -390,6 +390,9 @@ class MELT(SequentialRecommender):
         self.random_state = random_state
         self.verbose = verbose
 
+    #: Tail items are overwritten between epochs: no path of steps that an average could follow.
+    ema_decay = 0.0
+
     def __getattr__(self, name: str) -> Any:
         # what the training needs of the recommender's parameters
         if name in _SHARED and "recommender" in vars(self):
