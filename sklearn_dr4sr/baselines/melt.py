@@ -356,6 +356,8 @@ class MELT(SequentialRecommender):
     _module = MELTModule
     #: The branches' state is not kept: the recommender may have a checkpoint, what follows has not.
     checkpoint_dir = None
+    #: Tail items are overwritten between epochs: no path of steps that an average could follow.
+    ema_decay = 0.0
 
     def __init__(
         self,
@@ -389,9 +391,6 @@ class MELT(SequentialRecommender):
         self.callbacks = callbacks
         self.random_state = random_state
         self.verbose = verbose
-
-    #: Tail items are overwritten between epochs: no path of steps that an average could follow.
-    ema_decay = 0.0
 
     def __getattr__(self, name: str) -> Any:
         # what the training needs of the recommender's parameters

@@ -145,6 +145,10 @@ checkpoint_dir, precision, device, random_state, verbose :
     mixes later items into earlier positions, so it cannot be trained on all positions of a
     sequence at once. The causal average takes its place: one pass trains every prefix.
 
+    On the Amazon data ``embedding_dim=128, hidden_dim=512, lr=2e-3, ema_decay=0.995, patience=4``
+    ends as well as the defaults, or a little better, in about 40 % of the steps, each of which
+    takes half as long again.
+
     References
     ----------
     .. [1] Shin, Choi, Wi and Park, "An Attentive Inductive Bias for Sequential Recommendation
