@@ -113,7 +113,8 @@ class InfiniteAutoencoder(TransformerMixin, BaseRecommender):
     these, and are preconditioned by the 64 leading eigenvectors of Θ, which a few subspace
     iterations find once for all λ. Time is n_items * iterations * entries of S; above 10,000 rows
     they compute in single precision, in half the time. Their scores equal those of "cholesky" to
-    1e-6 (in single precision, to 1e-5). α takes 4 n_patterns n_items bytes with either solver.
+    1e-6 (in single precision, to 1e-5; on the whole of Beauty, those of double precision to 2e-5).
+    α takes 4 n_patterns n_items bytes with either solver.
 
     **Fake histories** (``transform``): items in the order in which Gumbel noise ranks
     ``scores / τ``, which is sampling without replacement from softmax(scores / τ) [2]_; as many as
@@ -124,10 +125,10 @@ class InfiniteAutoencoder(TransformerMixin, BaseRecommender):
 
     An empty history has the scores of the kernel at the empty set.
 
-    **Figures.** On Beauty (22,363 rows) validation chooses λ = 1, with a test NDCG@20 of .0471 in
-    520 seconds of CPU time to fit and 1.9 GB. The table of the DR4SR paper has .0308, without its
-    λ; the validation NDCG@20 is .0545, .0531, .0334, .0240, .0208 for λ = 1, 5, 20, 50, 100, so a
-    λ of about 20 would explain it.
+    **Figures.** On Beauty (22,363 rows) validation chooses λ = 1, with a test NDCG@20 of .0472, in
+    about 1.6 GB. The table of the DR4SR paper has .0308, without its λ; the validation NDCG@20 is
+    .0545, .0531, .0334, .0240, .0208 for λ = 1, 5, 20, 50, 100, so a λ of about 20 would explain
+    it.
 
     References
     ----------
