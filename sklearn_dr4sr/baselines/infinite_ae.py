@@ -126,9 +126,9 @@ class InfiniteAutoencoder(TransformerMixin, BaseRecommender):
     An empty history has the scores of the kernel at the empty set.
 
     **Figures.** On Beauty (22,363 rows) validation chooses λ = 1, with a test NDCG@20 of .0472, in
-    180 seconds of CPU time and 2.1 GB. The table of the DR4SR paper has .0308, without its λ; the validation NDCG@20 is
-    .0546, .0537, .0334, .0240, .0208 for λ = 1, 5, 20, 50, 100, so a λ of about 20 would explain
-    it.
+    180 seconds of CPU time and 2.1 GB. The table of the DR4SR paper has .0308, without its λ; the
+    validation NDCG@20 is .0546, .0537, .0334, .0240, .0208 for λ = 1, 5, 20, 50, 100, so a λ of
+    about 20 would explain it.
 
     References
     ----------
