@@ -10,7 +10,7 @@ from torch.optim.swa_utils import AveragedModel
 
 __all__ = ["WeightAverage"]
 
-#: Steps after which the average forgets half as fast as it may: it must not keep the beginning.
+#: Step at which the decay is a half, on its way up: the average must not keep the first weights.
 WARM_UP = 10
 
 
@@ -31,7 +31,7 @@ class WeightAverage(Callback):
         average <- d average + (1 - d) weights
 
     Averages along the path of stochastic gradients are flatter and better minima than its points
-    [1]_; the warm-up is that of a learning rate's, so that early weights do not stay in it.
+    [1]_; d rises with n so that the first weights do not stay in it.
 
     References
     ----------
