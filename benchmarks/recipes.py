@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+from functools import partial
 from pathlib import Path
 
 import joblib
 import numpy as np
+from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
 from sklearn_dr4sr import DatasetRegenerator, PatternMiner, SequenceDataset, Sequences
@@ -115,14 +117,27 @@ def backbone_name(args, seed: int) -> str:
     return "-".join([args.name, args.model.lower(), args.loss, *chosen, f"s{seed}"])
 
 
+def teachers(split: LeaveOneOutSplit, seed: int, stages, args, model) -> list:
+    """Named backbones of as many seeds as asked for, each trained once and kept, and the rules."""
+    named = []
+    for s in range(seed, seed + args.teachers):
+        fit = clone(model).set_params(random_state=s).fit
+        backbone = kept(
+            backbone_name(args, s), stages, f"teach{s}", partial(fit, split.train, split.validation)
+        )
+        named.append((f"model{s}", FrozenEstimator(backbone)))
+    return [*named, ("rules", SequentialRules())]
+
+
+def blend(named: list) -> RankBlend:
+    """Models whose log-probabilities are averaged, and rules that count as much as all of them."""
+    share = 1 / (len(named) - 1)
+    return RankBlend(named, weights=[1.0 if name == "rules" else share for name, _ in named])
+
+
 def taught(split: LeaveOneOutSplit, seed: int, stages, args, model):
-    """Histories continued by the backbone blended with rules; the backbone is trained once."""
-
-    def fit():
-        return model.fit(split.train, split.validation)
-
-    backbone = kept(backbone_name(args, seed), stages, "teach", fit)
-    teacher = RankBlend([("model", FrozenEstimator(backbone)), ("rules", SequentialRules())])
+    """Histories continued by the backbones blended with rules."""
+    teacher = blend(teachers(split, seed, stages, args, model))
     continuation = TeacherContinuation(teacher, random_state=seed, verbose=1, **args.continuation)
     made = continuation.fit_transform(split.train)
     stages("continue", lambda: made.table)

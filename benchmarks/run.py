@@ -8,7 +8,7 @@ random subsequences, as many and as long as the patterns that dr4sr adds), ``sli
 windows of the miner's size), ``shuffled`` (original + seven copies in nearly its order),
 ``reversed`` (original + itself backwards), ``dr4sr`` (original + mined + regenerated), ``dr4sr+``
 (the same, weighted by a personalizer that is trained jointly; ``--weights`` has its controls),
-``taught`` (histories continued by a teacher, the backbone blended with rules:
+``taught`` (histories continued by a teacher, ``--teachers`` backbones blended with rules:
 TeacherContinuation).
 ``--steps-per-epoch backbone`` validates every recipe after as many optimizer steps as the backbone
 takes in an epoch, so that patience means the same number of steps for all. ``test_with_rules`` in
@@ -36,7 +36,7 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
 import sklearn_dr4sr
-from benchmarks.recipes import RECIPES, backbone_name, keep, training_data
+from benchmarks.recipes import RECIPES, backbone_name, blend, keep, teachers, training_data
 from sklearn_dr4sr import DatasetPersonalizer, SequenceDataset
 from sklearn_dr4sr._torch import resolve_device
 from sklearn_dr4sr.baselines import MarkovChain, Popularity, SequentialRules
@@ -44,7 +44,7 @@ from sklearn_dr4sr.dataset import ORIGINS
 from sklearn_dr4sr.datasets import load_sequences
 from sklearn_dr4sr.metrics import ndcg_of_ranks, ranks
 from sklearn_dr4sr.model_selection import leave_one_out
-from sklearn_dr4sr.recommenders import FMLP, GNN, BSARec, CL4SRec, GRU4Rec, RankBlend, SASRec
+from sklearn_dr4sr.recommenders import FMLP, GNN, BSARec, CL4SRec, GRU4Rec, SASRec
 
 RESULTS = Path(__file__).parent / "results"
 #: Window sizes of the paper (A.4): 5 for Beauty, 10 for the others.
@@ -138,6 +138,7 @@ def run_baselines(split, args) -> None:
 def settings(args) -> dict:
     """What is set beyond the recipe's defaults."""
     weights = {"weights": args.weights} if args.weights != "joint" else {}
+    weights |= {"teachers": args.teachers} if args.teachers > 1 else {}
     personalizer = {"recipe": "paper"} if args.personalizer == PAPER else args.personalizer
     return {**args.set, **personalizer, **args.origin_weights, **args.continuation, **weights}
 
@@ -211,8 +212,13 @@ def run(split, recipe: str, seed: int, args) -> None:
     if recipe == "backbone":
         keep(backbone_name(args, seed), model, stages.seconds["train"])
     metrics, rank = stages("evaluate", evaluate, model, split)
-    blend = RankBlend([("model", FrozenEstimator(model)), ("rules", SequentialRules())])
-    blended, _ = evaluate(blend.fit(split.train), split)
+    own = [("model", FrozenEstimator(model)), ("rules", SequentialRules())]
+    blended, _ = evaluate(blend(own).fit(split.train), split)
+    if recipe == "taught":
+        keep(f"taught{args.teachers}-{backbone_name(args, seed)}", model, stages.seconds["train"])
+        for name, of in (("teacher", []), ("teacher_and_student", own[:1])):
+            named = [*of, *teachers(split, seed, stages, args, model)]
+            notes[f"test_of_{name}"], _ = evaluate(blend(named).fit(split.train), split)
     epochs = model.history_
     record = {
         "dataset": args.name,
@@ -298,6 +304,9 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--set", type=json.loads, default={}, help="model parameters as JSON")
     parser.add_argument("--personalizer", type=json.loads, default={}, help="its parameters, JSON")
     parser.add_argument("--continuation", type=json.loads, default={}, help="of taught, as JSON")
+    parser.add_argument(
+        "--teachers", type=int, default=1, help="of taught: backbones of so many seeds"
+    )
     parser.add_argument("--origin-weights", type=json.loads, default={}, help="of origins, as JSON")
     parser.add_argument(
         "--weights",

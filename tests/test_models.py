@@ -38,8 +38,9 @@ from sklearn_dr4sr.recommenders.bsarec import BSARecModule
 from sklearn_dr4sr.recommenders.cl4srec import CL4SRecModule, Originals, augment, info_nce
 from sklearn_dr4sr.recommenders.fmlp import FMLPModule
 from sklearn_dr4sr.recommenders.gnn import GNNModule, item_graph
-from sklearn_dr4sr.recommenders.layers import Dropout
+from sklearn_dr4sr.recommenders.layers import Dropout, Layout
 from sklearn_dr4sr.recommenders.losses import LOSSES
+from sklearn_dr4sr.recommenders.training import encode_groups
 
 LENGTH = 12
 SMALL = {
@@ -460,13 +461,37 @@ def test_dropout_drops_and_scales(p, dtype):
 
 def test_the_low_pass_begins_as_the_mean():
     block = BSARecModule(5, embedding_dim=4, hidden_dim=4, kernel_size=3).blocks[0]
-    x = torch.randn(2, 6, 4)
+    layout = Layout.of([torch.zeros(2, 6, dtype=torch.int64), torch.zeros(1, 2, dtype=torch.int64)])
+    x = torch.randn(14, 4)
     with torch.no_grad():
         block.rescale.beta.zero_()  # nothing but the low-pass
-        low = block.rescale(x)
-        torch.testing.assert_close(low[:, 4], x[:, 2:5].mean(dim=1))
+        low, alone = (layout.groups(v) for v in (block.rescale(x, layout), x))
+        torch.testing.assert_close(low[0][:, 4], alone[0][:, 2:5].mean(dim=1))
+        for filtered, given in zip(low, alone, strict=True):  # a sequence sees no other
+            torch.testing.assert_close(filtered[:, 0], given[:, 0] / 3)
+            torch.testing.assert_close(filtered[:, 1], given[:, :2].sum(dim=1) / 3)
         block.rescale.beta.fill_(1.0)  # nothing is filtered
-        torch.testing.assert_close(block.rescale(x), x)
+        torch.testing.assert_close(block.rescale(x, layout), x)
+
+
+@every_model
+def test_groups_encoded_together_are_as_each_alone(name):
+    model = MODELS[name]().fit([[1, 2, 3], [4, 5], [6, 7, 8, 9]])
+    module = model.net_.module_.double().eval()
+    rng = torch.Generator().manual_seed(0)
+    ids = [torch.randint(9, shape, generator=rng) for shape in [(3, 1), (2, 4), (4, 3)]]
+    lengths = [torch.full((len(part),), part.shape[1]) for part in ids]
+    together = encode_groups(module, ids, lengths)
+    alone = torch.cat(
+        [module.encode(i, n).flatten(0, 1) for i, n in zip(ids, lengths, strict=True)]
+    )
+    torch.testing.assert_close(together, alone)
+    weights = list(module.parameters())
+    ways = [
+        torch.autograd.grad((t**2).sum(), weights, allow_unused=True) for t in (together, alone)
+    ]
+    for one, other in zip(*ways, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 # --- FMLP ---------------------------------------------------------------------------------------

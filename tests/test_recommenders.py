@@ -312,12 +312,14 @@ def test_negatives_outside_the_pattern(sequences):
         torch.nn.Identity, loss="bce", n_negatives=3, negatives="unseen", calibration=0.75
     )
     net.item_matrix = lambda: torch.zeros(40, 1)
-    learnt = [g.targets >= 0 for g in batch.groups]
-    drawn = net.draw_negatives(3, batch.groups, learnt).tolist()
+    drawn = net.draw_negatives(3, batch).tolist()
     rows = [
         sequences.codes[sequences.offsets[p] : sequences.offsets[p + 1]][-13:].tolist()
-        for g, m in zip(batch.groups, learnt, strict=True)
-        for p in g.pattern[m.nonzero()[:, 0].numpy()]
+        for g in batch.groups
+        for p in g.pattern[(g.targets >= 0).nonzero()[:, 0].numpy()]
+    ]
+    assert batch.pattern.tolist() == [
+        p for g in batch.groups for p in g.pattern[(g.targets >= 0).nonzero()[:, 0].numpy()]
     ]
     assert len(drawn) == batch.n_targets
     assert all(not set(d) & set(r) for d, r in zip(drawn, rows, strict=True))

@@ -15,7 +15,7 @@ from ..dataset import SequenceDataset
 from ..recommenders.base import SequentialRecommender
 from ..recommenders.batching import Group
 from ..recommenders.sasrec import SASRec
-from ..recommenders.training import SequenceNet, last_states
+from ..recommenders.training import SequenceNet, encode_groups, last_states
 from ..sequences import Sequences, ranges
 from .base import check_number
 
@@ -181,6 +181,10 @@ class MELTModule(nn.Module):
     def encode(self, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """States of the encoder, (rows, length, dim)."""
         return self.encoder.encode(ids, lengths)
+
+    def encode_groups(self, ids: list[torch.Tensor], lengths: list[torch.Tensor]) -> torch.Tensor:
+        """States of the encoder, (tokens, dim)."""
+        return encode_groups(self.encoder, ids, lengths)
 
     def encode_last(self, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """F of a head user, f + W_U f of a tail user, (rows, dim)."""

@@ -12,7 +12,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..dataset import ORIGINS, PatternTable
-from ..recommenders.batching import Batch, Group, LengthGroupedBatches, TrainingPatterns
+from ..recommenders.batching import Batch, LengthGroupedBatches, TrainingPatterns
 from ..recommenders.training import SequenceNet
 from .hypergradient import hypergradient, largest_eigenvalue
 from .network import PersonalizerNetwork
@@ -125,30 +125,19 @@ class PersonalizedNet(SequenceNet):
             losses = -torch.expm1(-q * losses) / q
         return super().summed(losses, weights)
 
-    def target_weights(
-        self,
-        states: torch.Tensor,
-        targets: torch.Tensor,
-        groups: list[Group],
-        learnt: list[torch.Tensor],
-    ) -> torch.Tensor | None:
+    def target_weights(self, states: torch.Tensor, batch: Batch) -> torch.Tensor | None:
         """Weights of the data set times the personalizer's; none of either in L_dev."""
         if self._phase == "dev":
             return None
-        given = super().target_weights(states, targets, groups, learnt)
+        given = super().target_weights(states, batch)
         if not self._weighing:
             return given
-        rows = np.concatenate(
-            [
-                g.pattern[m.nonzero()[:, 0].cpu().numpy()]
-                for g, m in zip(groups, learnt, strict=True)
-            ]
-        )
+        rows = batch.pattern
         if self._phase == "lower" or not self.settings.detach:
             self._inputs = network_inputs(
                 self.module_.personalizer,
                 states,
-                targets,
+                batch.targets,
                 self.item_matrix(),
                 self.table,
                 rows,
@@ -302,9 +291,7 @@ class _UpperLoop:
         net.twice_differentiable = phase == "dev" or self.exact
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
-            groups = [group.to(device) for group in batch.groups]
-            states = [net.module_.encode(group.ids, group.lengths) for group in groups]
-            return net.batch_loss(states, groups) / batch.n_targets
+            return net.batch_loss(batch.to(device)) / batch.n_targets
 
 
 @contextmanager

@@ -53,6 +53,9 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
           ``n_items`` being the padding; the score of item i is state . row i;
         - optionally ``encode_last(ids, lengths)``, states after the last items alone, (rows, dim),
           where these are cheaper: ranking then calls it;
+        - optionally ``encode_groups(ids, lengths)``, lists of such tensors to the states of all
+          their positions, (positions, dim), group after group and row after row, where that is
+          cheaper than one group after the other: training then calls it;
         - optionally ``extra_loss(groups)``: a scalar that is added to the loss of a step.
 
         A parameter of the module's constructor that bears the name of one of the parameters below
@@ -61,7 +64,7 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
         Equations in :func:`~sklearn_dr4sr.recommenders.losses.next_item_loss`. "bce" is the
         paper's; "ce", over the full catalogue, is the strong one on small catalogues.
     n_negatives : int, default=1
-        Negatives a target (shared by all targets of a length group for "sampled_softmax"; then
+        Negatives a target (shared by all targets of a step for "sampled_softmax"; then
         256 is a good number). Unused by "ce".
     negatives : {"unseen", "uniform"}, default="unseen"
         Draw negatives outside the pattern (the paper's Equation 7) or from all items (its code).

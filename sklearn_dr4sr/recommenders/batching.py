@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -43,21 +44,56 @@ class Group(NamedTuple):
 
 
 class Batch:
-    """The length groups of one optimizer step.
+    """The length groups of one optimizer step, and all their targets in a row.
 
     Attributes
     ----------
     groups : list of Group
-    n_targets : int
-        Number of targets in all groups: what the loss is divided by.
+    ids, rows : tensor of int64, shape (tokens,)
+        Input item of each token of the groups, group after group and row after row, padding among
+        them, and which row of the batch it is in.
+    at : tensor of int64, shape (n,)
+        Token whose state predicts each target.
+    targets : tensor of int64, shape (n,)
+    weights : tensor of float32, shape (n,), or None
     """
 
-    def __init__(self, groups: list[Group], n_targets: int) -> None:
+    def __init__(self, groups: list[Group]) -> None:
         self.groups = groups
-        self.n_targets = n_targets
+        self.ids = _flat([group.ids for group in groups])
+        targets = _flat([group.targets for group in groups])  # (tokens,)
+        self.at = (targets >= 0).nonzero()[:, 0]
+        self.targets = targets[self.at]
+        weighted = groups[0].weights is not None
+        self.weights = _flat([group.weights for group in groups])[self.at] if weighted else None
+        widths = np.concatenate([np.full(len(g.ids), g.ids.shape[1]) for g in groups])
+        self.rows = torch.from_numpy(np.repeat(np.arange(len(widths)), widths))
 
     def __len__(self) -> int:
         return sum(len(group.ids) for group in self.groups)
+
+    @property
+    def n_targets(self) -> int:
+        """Number of targets: what the loss is divided by."""
+        return len(self.at)
+
+    @property
+    def pattern(self) -> np.ndarray:
+        """Which pattern each target is of, shape (n,)."""
+        return np.concatenate([g.pattern for g in self.groups])[self.rows[self.at].cpu().numpy()]
+
+    def to(self, device: torch.device) -> Batch:
+        """Move the tensors."""
+        moved = copy(self)
+        moved.groups = [group.to(device) for group in self.groups]
+        for name, value in vars(self).items():
+            if isinstance(value, torch.Tensor):
+                setattr(moved, name, value.to(device))
+        return moved
+
+
+def _flat(parts: list[torch.Tensor]) -> torch.Tensor:
+    return torch.cat([part.flatten() for part in parts])
 
 
 class TrainingPatterns(torch.utils.data.Dataset):
@@ -165,9 +201,7 @@ class LengthGroupedBatches:
         """Split the given rows of the data set into length groups."""
         lengths = self.dataset.lengths[rows]
         which = np.searchsorted(self.edges, lengths)
-        groups = [self.dataset.group(rows[which == g]) for g in np.unique(which)]
-        n_targets = len(rows) if self.dataset.last_only else int(lengths.sum())
-        return Batch(groups, n_targets)
+        return Batch([self.dataset.group(rows[which == g]) for g in np.unique(which)])
 
 
 def group_edges(lengths: np.ndarray, share: float, overhead: float = GROUP_OVERHEAD) -> np.ndarray:

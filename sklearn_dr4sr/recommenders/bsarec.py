@@ -8,7 +8,14 @@ import torch
 from torch import nn
 
 from .base import SequentialRecommender
-from .layers import CausalSelfAttention, Dropout, FeedForward, initialise
+from .layers import (
+    CausalSelfAttention,
+    Dropout,
+    FeedForward,
+    Layout,
+    PackedEncoder,
+    initialise,
+)
 
 __all__ = ["BSARec", "BSARecModule"]
 
@@ -21,15 +28,15 @@ class _FrequencyRescaler(nn.Module):
         self.kernel = nn.Parameter(torch.full((kernel_size, dim), 1.0 / kernel_size))
         self.beta = nn.Parameter(torch.randn(dim) * 0.3)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        length = x.shape[1]
+    def forward(self, x: torch.Tensor, layout: Layout) -> torch.Tensor:
         taps = len(self.kernel)
         if not torch.compiler.is_compiling():  # an exported length has no value
-            taps = min(taps, length)  # further back there is only the padding
-        past = nn.functional.pad(x, (0, 0, taps - 1, 0))  # (batch, taps - 1 + length, dim)
+            taps = min(taps, max(length for _, length in layout.shapes))  # no item is older
+        past = nn.functional.pad(x, (0, 0, taps - 1, 0))  # (taps - 1 + tokens, dim)
         low = self.kernel[0] * x  # kernel[j] weighs the item j steps back
         for j in range(1, taps):
-            low = torch.addcmul(low, self.kernel[j], past[:, taps - 1 - j :][:, :length])
+            same = (layout.position >= j).to(x.dtype)[:, None]  # of the same sequence, (tokens, 1)
+            low = torch.addcmul(low, self.kernel[j] * same, past[taps - 1 - j :][: x.shape[0]])
         return torch.addcmul(low, self.beta.square(), x - low)
 
 
@@ -55,14 +62,14 @@ class _Block(nn.Module):
         self.norm_feed_forward = nn.LayerNorm(dim, eps=1e-12)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        filtered = self.norm_filter(x + self.dropout(self.rescale(x)))
-        attended = self.norm_attention(x + self.dropout(self.attention(x)))
+    def forward(self, x: torch.Tensor, layout: Layout) -> torch.Tensor:  # x: (tokens, dim)
+        filtered = self.norm_filter(x + self.dropout(self.rescale(x, layout)))
+        attended = self.norm_attention(x + self.dropout(self.attention(x, layout)))
         x = torch.lerp(attended, filtered, self.filter_weight)
         return self.norm_feed_forward(x + self.dropout(self.feed_forward(x)))
 
 
-class BSARecModule(nn.Module):
+class BSARecModule(PackedEncoder):
     """The network of :class:`BSARec`; parameters as there."""
 
     def __init__(
@@ -82,19 +89,20 @@ class BSARecModule(nn.Module):
         self.position_embedding = nn.Embedding(max_length, embedding_dim)
         self.input_norm = nn.LayerNorm(embedding_dim, eps=1e-12)
         self.dropout = Dropout(dropout)
-        self.blocks = nn.Sequential(
-            *(
-                _Block(embedding_dim, hidden_dim, n_heads, kernel_size, filter_weight, dropout)
-                for _ in range(n_layers)
-            )
+        self.blocks = nn.ModuleList(
+            _Block(embedding_dim, hidden_dim, n_heads, kernel_size, filter_weight, dropout)
+            for _ in range(n_layers)
         )
         self.apply(initialise)
 
-    def encode(self, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """States after each item, (batch, length) -> (batch, length, dim)."""
-        positions = self.position_embedding.weight[: ids.shape[1]]  # (length, dim), oldest first
-        x = self.item_embedding(ids) + positions  # (batch, length, dim)
-        return self.blocks(self.dropout(self.input_norm(x)))
+    def encode_groups(self, ids: list[torch.Tensor], lengths: list[torch.Tensor]) -> torch.Tensor:
+        """States after each item, groups (rows, length) -> (tokens, dim)."""
+        layout = Layout.of(ids)
+        x = self.item_embedding(torch.cat([part.flatten() for part in ids]))  # (tokens, dim)
+        x = self.dropout(self.input_norm(x + self.position_embedding(layout.position)))
+        for block in self.blocks:
+            x = block(x, layout)
+        return x
 
 
 class BSARec(SequentialRecommender):

@@ -12,6 +12,7 @@ from ..dataset import SequenceDataset
 from ..sequences import Sequences
 from .base import SequentialRecommender
 from .batching import Group
+from .layers import Layout
 from .sasrec import SASRecModule
 
 __all__ = ["CL4SRec", "CL4SRecModule", "augment", "info_nce"]
@@ -68,11 +69,12 @@ class CL4SRecModule(SASRecModule):
     def _pooled(self, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Mean state of each row, (rows, length) -> (rows, dim), rows of like length together."""
         order = lengths.argsort()
+        parts = order.chunk(N_PARTS)
+        cut = [ids[part, : int(lengths[part[-1]])] for part in parts]  # each (part, width)
+        tokens = self.encode_groups(cut, [lengths[part] for part in parts])
         pooled = []
-        for part in order.chunk(N_PARTS):
-            width = int(lengths[part[-1]])
-            states = self.encode(ids[part, :width], lengths[part])  # (part, width, dim)
-            inside = torch.arange(width, device=ids.device) < lengths[part, None]
+        for part, states in zip(parts, Layout.of(cut).groups(tokens), strict=True):
+            inside = torch.arange(states.shape[1], device=ids.device) < lengths[part, None]
             total = torch.einsum("ntd,nt->nd", states, inside.to(states.dtype))
             pooled.append(total / lengths[part, None])
         return torch.cat(pooled)[order.argsort()]

@@ -92,11 +92,9 @@ class GNNModule(SASRecModule):
         self.graph_layers = graph_layers
         self._graph = self._cached = None  # neither is stored
 
-    def encode(self, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """States after each item, (batch, length) -> (batch, length, dim)."""
-        positions = self.position_embedding.weight[: ids.shape[1]]  # (length, dim), oldest first
-        x = nn.functional.embedding(ids, self.smoothed_items()) + positions
-        return self.blocks(self.dropout(x))  # (batch, length, dim)
+    def _items(self, ids: torch.Tensor) -> torch.Tensor:
+        """Look up input items, smoothed, (tokens,) -> (tokens, dim)."""
+        return nn.functional.embedding(ids, self.smoothed_items())
 
     def smoothed_items(self) -> torch.Tensor:
         """Embeddings averaged over the graph, (n_items + 1, dim); once for unchanged weights."""

@@ -2,9 +2,55 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+
+class Layout(NamedTuple):
+    """Where the tokens of several padded groups of sequences lie, one behind the other.
+
+    What acts on each position by itself takes all of them at once, (tokens, dim): on a CPU a small
+    network spends most of its step on starting operations.
+
+    Attributes
+    ----------
+    shapes : list of (rows, length)
+        Of the groups; group after group, row after row.
+    position : tensor of int64, shape (tokens,)
+        Place of each token within its sequence, oldest first.
+    """
+
+    shapes: list[tuple[int, int]]
+    position: torch.Tensor
+
+    @classmethod
+    def of(cls, ids: list[torch.Tensor]) -> Layout:
+        """Lay out groups of ids, each (rows, length)."""
+        shapes = [(part.shape[0], part.shape[1]) for part in ids]
+        position = [torch.arange(n, device=ids[0].device).repeat(rows) for rows, n in shapes]
+        return cls(shapes, torch.cat(position))
+
+    def groups(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Cut (tokens, ...) into one (rows, length, ...) a group."""
+        if len(self.shapes) == 1:
+            return [x.unflatten(0, self.shapes[0])]
+        parts = x.split([rows * length for rows, length in self.shapes])
+        return [part.unflatten(0, shape) for part, shape in zip(parts, self.shapes, strict=True)]
+
+
+class PackedEncoder(nn.Module):
+    """Base of modules that encode all length groups of a step at once.
+
+    A subclass gives ``encode_groups(ids, lengths)``: lists of tensors (rows, length) and (rows,)
+    to the states of all tokens, (tokens, dim), in the order of :class:`Layout`.
+    """
+
+    def encode(self, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """States after each item, (rows, length) -> (rows, length, dim)."""
+        return self.encode_groups([ids], [lengths]).unflatten(0, ids.shape)
 
 
 class CausalSelfAttention(nn.Module):
@@ -29,14 +75,18 @@ class CausalSelfAttention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.out = nn.Linear(dim, dim)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Attend; (batch, length, dim) -> (batch, length, dim)."""
-        batch, length, dim = x.shape
-        qkv = self.qkv(x).view(batch, length, 3, self.n_heads, dim // self.n_heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (batch, heads, length, dim / heads)
+    def forward(self, x: torch.Tensor, layout: Layout) -> torch.Tensor:
+        """Attend within each sequence; (tokens, dim) -> (tokens, dim)."""
+        mixed = [self._mix(qkv).flatten(0, 1) for qkv in layout.groups(self.qkv(x))]
+        return self.out(torch.cat(mixed))
+
+    def _mix(self, qkv: torch.Tensor) -> torch.Tensor:
+        """Mix the values of one group, (rows, length, 3 dim) -> (rows, length, dim)."""
+        q, k, v = qkv.unflatten(2, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
+        # each (rows, heads, length, dim / heads)
         dropout = self.dropout if self.training else 0.0
         mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
-        return self.out(mixed.transpose(1, 2).reshape(batch, length, dim))
+        return mixed.transpose(1, 2).flatten(2)
 
 
 class Dropout(nn.Dropout):

@@ -8,7 +8,14 @@ import torch
 from torch import nn
 
 from .base import SequentialRecommender
-from .layers import CausalSelfAttention, Dropout, FeedForward, initialise
+from .layers import (
+    CausalSelfAttention,
+    Dropout,
+    FeedForward,
+    Layout,
+    PackedEncoder,
+    initialise,
+)
 
 __all__ = ["SASRec", "SASRecModule"]
 
@@ -24,12 +31,12 @@ class _Block(nn.Module):
         self.norm_feed_forward = nn.LayerNorm(dim, eps=1e-12)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.norm_attention(x + self.dropout(self.attention(x)))
+    def forward(self, x: torch.Tensor, layout: Layout) -> torch.Tensor:  # x: (tokens, dim)
+        x = self.norm_attention(x + self.dropout(self.attention(x, layout)))
         return self.norm_feed_forward(x + self.dropout(self.feed_forward(x)))
 
 
-class SASRecModule(nn.Module):
+class SASRecModule(PackedEncoder):
     """The network of :class:`SASRec`; parameters as there."""
 
     def __init__(
@@ -48,16 +55,23 @@ class SASRecModule(nn.Module):
         self.position_embedding = nn.Embedding(max_length, embedding_dim)
         self.input_norm = nn.LayerNorm(embedding_dim, eps=1e-12) if input_norm else nn.Identity()
         self.dropout = Dropout(dropout)
-        self.blocks = nn.Sequential(
-            *(_Block(embedding_dim, hidden_dim, n_heads, dropout) for _ in range(n_layers))
+        self.blocks = nn.ModuleList(
+            _Block(embedding_dim, hidden_dim, n_heads, dropout) for _ in range(n_layers)
         )
         self.apply(initialise)
 
-    def encode(self, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """States after each item, (batch, length) -> (batch, length, dim)."""
-        positions = self.position_embedding.weight[: ids.shape[1]]  # (length, dim), oldest first
-        x = self.item_embedding(ids) + positions  # (batch, length, dim)
-        return self.blocks(self.dropout(self.input_norm(x)))
+    def encode_groups(self, ids: list[torch.Tensor], lengths: list[torch.Tensor]) -> torch.Tensor:
+        """States after each item, groups (rows, length) -> (tokens, dim)."""
+        layout = Layout.of(ids)
+        x = self._items(torch.cat([part.flatten() for part in ids]))  # (tokens, dim)
+        x = self.dropout(self.input_norm(x + self.position_embedding(layout.position)))
+        for block in self.blocks:
+            x = block(x, layout)
+        return x
+
+    def _items(self, ids: torch.Tensor) -> torch.Tensor:
+        """Look up input items, (tokens,) -> (tokens, dim)."""
+        return self.item_embedding(ids)
 
 
 class SASRec(SequentialRecommender):

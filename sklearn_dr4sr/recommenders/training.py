@@ -13,12 +13,13 @@ from .._progress import EpochTasks
 from ..checkpoint import ResumableNet
 from ..metrics import ndcg_of_ranks
 from ..sequences import Sequences
-from .batching import Batch, Group
+from .batching import Batch
 from .losses import cross_entropy_sum, next_item_loss
 
 __all__ = [
     "SequenceNet",
     "ValidationNDCG",
+    "encode_groups",
     "encode_histories",
     "held_out_ranks",
     "last_states",
@@ -88,13 +89,12 @@ class SequenceNet(ResumableNet):
             return self
 
     def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
-        """Take the gradient of a batch: encoded group by group, its loss taken at once."""
+        """Take the gradient of a batch."""
         self._set_training(True)
-        groups = [group.to(torch.device(self.device)) for group in batch.groups]
-        states = [self.module_.encode(group.ids, group.lengths) for group in groups]
-        loss = self.batch_loss(states, groups) / batch.n_targets
+        batch = batch.to(torch.device(self.device))
+        loss = self.batch_loss(batch) / batch.n_targets
         if hasattr(self.module_, "extra_loss"):
-            loss = loss + self.module_.extra_loss(groups)
+            loss = loss + self.module_.extra_loss(batch.groups)
         self.check_loss(loss)
         loss.backward()
         return {"loss": loss.detach(), "y_pred": ()}
@@ -102,22 +102,22 @@ class SequenceNet(ResumableNet):
     #: Take losses that can be differentiated twice, at the price of keeping all logits of "ce".
     twice_differentiable = False
 
-    def batch_loss(self, states: list[torch.Tensor], groups: list[Group]) -> torch.Tensor:
-        """Weighted sum of the losses of all targets, from the states (rows, length, dim)."""
-        learnt = [group.targets >= 0 for group in groups]
-        flat = torch.cat([s[m] for s, m in zip(states, learnt, strict=True)])  # (n, dim)
-        targets = torch.cat([g.targets[m] for g, m in zip(groups, learnt, strict=True)])
-        weights = self.target_weights(flat, targets, groups, learnt)
+    def batch_loss(self, batch: Batch) -> torch.Tensor:
+        """Weighted sum of the losses of all targets."""
+        ids, lengths = [g.ids for g in batch.groups], [g.lengths for g in batch.groups]
+        tokens = encode_groups(self.module_, ids, lengths)  # (tokens, dim)
+        states = tokens.index_select(0, batch.at)  # (n, dim)
+        weights = self.target_weights(states, batch)
         if self.loss == "ce" and not self.twice_differentiable:
-            weights = torch.ones_like(flat[:, 0]) if weights is None else weights
+            weights = torch.ones_like(states[:, 0]) if weights is None else weights
             dtype = getattr(torch, self.precision)
-            return cross_entropy_sum(flat, self.item_matrix(), targets, weights, dtype)
+            return cross_entropy_sum(states, self.item_matrix(), batch.targets, weights, dtype)
         losses = next_item_loss(
             self.loss,
-            flat,
-            targets,
+            states,
+            batch.targets,
             self.item_matrix(),
-            lambda m: self.draw_negatives(m, groups, learnt),
+            lambda m: self.draw_negatives(m, batch),
             self.n_negatives,
             self.calibration,
         )
@@ -127,38 +127,29 @@ class SequenceNet(ResumableNet):
         """Weighted sum of losses, each of shape (n,)."""
         return losses.sum() if weights is None else (losses * weights).sum()
 
-    def target_weights(
-        self,
-        states: torch.Tensor,
-        targets: torch.Tensor,
-        groups: list[Group],
-        learnt: list[torch.Tensor],
-    ) -> torch.Tensor | None:
+    def target_weights(self, states: torch.Tensor, batch: Batch) -> torch.Tensor | None:
         """Weight of each target, shape (n,), or None; ``states`` (n, dim) are what predicts it."""
-        if groups[0].weights is None:
-            return None
-        return torch.cat([g.weights[m] for g, m in zip(groups, learnt, strict=True)])
+        return batch.weights
 
-    def draw_negatives(
-        self, m: int, groups: list[Group], learnt: list[torch.Tensor]
-    ) -> torch.Tensor:
+    def draw_negatives(self, m: int, batch: Batch) -> torch.Tensor:
         """Draw ``m`` negatives for each target, shape (n, m); for ``-m``, ``m`` that all share."""
-        n_items, device = len(self.item_matrix()), groups[0].ids.device
+        n_items, device = len(self.item_matrix()), batch.at.device
         if m < 0:
             return torch.randint(n_items, (-m,), device=device)
-        drawn = []
-        for group, mask in zip(groups, learnt, strict=True):
-            negatives = torch.randint(n_items, (int(mask.sum()), m), device=device)
-            if self.negatives == "unseen":
-                final = group.targets.gather(1, group.lengths[:, None] - 1)
-                own = torch.cat([group.ids, final], dim=1)[mask.nonzero()[:, 0]]  # (n, length + 1)
-                for _ in range(10):  # gives up on a pattern that holds the whole catalogue
-                    seen = (negatives[:, :, None] == own[:, None, :]).any(-1)
-                    if not seen.any():
-                        break
-                    negatives[seen] = torch.randint(n_items, (int(seen.sum()),), device=device)
-            drawn.append(negatives)
-        return torch.cat(drawn)
+        negatives = torch.randint(n_items, (batch.n_targets, m), device=device)
+        if self.negatives == "unseen":
+            # a pattern and an item as one number: those that there are, sorted, and those drawn
+            row = batch.rows[batch.at] * (n_items + 1)  # (n,)
+            there = torch.cat([batch.rows * (n_items + 1) + batch.ids, row + batch.targets])
+            there = there.sort().values
+            for _ in range(10):  # gives up on a pattern that holds the whole catalogue
+                drawn = row[:, None] + negatives
+                place = torch.searchsorted(there, drawn).clamp_(max=len(there) - 1)
+                seen = there[place] == drawn
+                if not seen.any():
+                    break
+                negatives[seen] = torch.randint(n_items, (int(seen.sum()),), device=device)
+        return negatives
 
     def item_matrix(self) -> torch.Tensor:
         """Embeddings of the catalogue, shape (n_items, dim): without padding and special rows."""
@@ -239,6 +230,16 @@ def encode_histories(
     if queries is None:
         queries = torch.zeros(len(histories), module.item_embedding.weight.shape[1], device=device)
     return queries
+
+
+def encode_groups(
+    module: torch.nn.Module, ids: list[torch.Tensor], lengths: list[torch.Tensor]
+) -> torch.Tensor:
+    """States of all tokens of groups (rows, length), (tokens, dim): group by group, row by row."""
+    if hasattr(module, "encode_groups"):
+        return module.encode_groups(ids, lengths)
+    states = [module.encode(i, n).flatten(0, 1) for i, n in zip(ids, lengths, strict=True)]
+    return torch.cat(states)
 
 
 def last_states(module: torch.nn.Module, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
