@@ -117,8 +117,19 @@ def backbone_name(args, seed: int) -> str:
     return "-".join([args.name, args.model.lower(), args.loss, *chosen, f"s{seed}"])
 
 
-def teachers(split: LeaveOneOutSplit, seed: int, stages, args, model) -> list:
-    """Named backbones of as many seeds as asked for, each trained once and kept, and the rules."""
+def student_name(args, seed: int, generation: int) -> str:
+    """What a student is kept as."""
+    chosen = [f"{key}={value}" for key, value in args.continuation.items()]
+    parts = [f"taught{generation}", f"by{args.teachers}", *chosen]
+    return "-".join([backbone_name(args, seed), *parts])
+
+
+def teachers(split: LeaveOneOutSplit, seed: int, stages, args, model, generation: int) -> list:
+    """Named models that teach a generation of students, and the rules.
+
+    Backbones of as many seeds as asked for, and the students of the generations before; each is
+    trained once and kept.
+    """
     named = []
     for s in range(seed, seed + args.teachers):
         fit = clone(model).set_params(random_state=s).fit
@@ -126,6 +137,14 @@ def teachers(split: LeaveOneOutSplit, seed: int, stages, args, model) -> list:
             backbone_name(args, s), stages, f"teach{s}", partial(fit, split.train, split.validation)
         )
         named.append((f"model{s}", FrozenEstimator(backbone)))
+    for g in range(1, generation):
+
+        def fit(g=g):
+            data = taught(split, seed, stages, args, model, g)
+            return clone(model).fit(data, split.validation)
+
+        student = kept(student_name(args, seed, g), stages, f"student{g}", fit)
+        named.append((f"student{g}", FrozenEstimator(student)))
     return [*named, ("rules", SequentialRules())]
 
 
@@ -135,12 +154,12 @@ def blend(named: list) -> RankBlend:
     return RankBlend(named, weights=[1.0 if name == "rules" else share for name, _ in named])
 
 
-def taught(split: LeaveOneOutSplit, seed: int, stages, args, model):
-    """Histories continued by the backbones blended with rules."""
-    teacher = blend(teachers(split, seed, stages, args, model))
+def taught(split: LeaveOneOutSplit, seed: int, stages, args, model, generation: int):
+    """Histories continued by the teachers of a generation."""
+    teacher = blend(teachers(split, seed, stages, args, model, generation))
     continuation = TeacherContinuation(teacher, random_state=seed, verbose=1, **args.continuation)
     made = continuation.fit_transform(split.train)
-    stages("continue", lambda: made.table)
+    stages(f"continue{generation}", lambda: made.table)
     return made
 
 
@@ -160,7 +179,7 @@ def training_data(
     if recipe == "reversed":
         return original_and(train, reversed_order(train)), {}
     if recipe == "taught":
-        return taught(split, seed, stages, args, model), {}
+        return taught(split, seed, stages, args, model, args.generation), {}
     if recipe in ("pattern", "mined"):
         miner = PatternMiner(window_size=window, deduplicate=True)
         data = stages("mine", lambda: miner.fit_transform(train))

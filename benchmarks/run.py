@@ -8,8 +8,8 @@ random subsequences, as many and as long as the patterns that dr4sr adds), ``sli
 windows of the miner's size), ``shuffled`` (original + seven copies in nearly its order),
 ``reversed`` (original + itself backwards), ``dr4sr`` (original + mined + regenerated), ``dr4sr+``
 (the same, weighted by a personalizer that is trained jointly; ``--weights`` has its controls),
-``taught`` (histories continued by a teacher, ``--teachers`` backbones blended with rules:
-TeacherContinuation).
+``taught`` (histories continued by a teacher, ``--teachers`` backbones blended with rules, from
+``--generation`` 2 on with the earlier students: TeacherContinuation).
 ``--steps-per-epoch backbone`` validates every recipe after as many optimizer steps as the backbone
 takes in an epoch, so that patience means the same number of steps for all. ``test_with_rules`` in
 the JSON is the model blended with sequential rules at ranking. ``--table`` prints all results.
@@ -36,7 +36,15 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
 import sklearn_dr4sr
-from benchmarks.recipes import RECIPES, backbone_name, blend, keep, teachers, training_data
+from benchmarks.recipes import (
+    RECIPES,
+    backbone_name,
+    blend,
+    keep,
+    student_name,
+    teachers,
+    training_data,
+)
 from sklearn_dr4sr import DatasetPersonalizer, SequenceDataset
 from sklearn_dr4sr._torch import resolve_device
 from sklearn_dr4sr.baselines import MarkovChain, Popularity, SequentialRules
@@ -139,6 +147,7 @@ def settings(args) -> dict:
     """What is set beyond the recipe's defaults."""
     weights = {"weights": args.weights} if args.weights != "joint" else {}
     weights |= {"teachers": args.teachers} if args.teachers > 1 else {}
+    weights |= {"generation": args.generation} if args.generation > 1 else {}
     personalizer = {"recipe": "paper"} if args.personalizer == PAPER else args.personalizer
     return {**args.set, **personalizer, **args.origin_weights, **args.continuation, **weights}
 
@@ -215,10 +224,10 @@ def run(split, recipe: str, seed: int, args) -> None:
     own = [("model", FrozenEstimator(model)), ("rules", SequentialRules())]
     blended, _ = evaluate(blend(own).fit(split.train), split)
     if recipe == "taught":
-        keep(f"taught{args.teachers}-{backbone_name(args, seed)}", model, stages.seconds["train"])
+        keep(student_name(args, seed, args.generation), model, stages.seconds["train"])
         for name, of in (("teacher", []), ("teacher_and_student", own[:1])):
-            named = [*of, *teachers(split, seed, stages, args, model)]
-            notes[f"test_of_{name}"], _ = evaluate(blend(named).fit(split.train), split)
+            named = teachers(split, seed, stages, args, model, args.generation)
+            notes[f"test_of_{name}"], _ = evaluate(blend([*of, *named]).fit(split.train), split)
     epochs = model.history_
     record = {
         "dataset": args.name,
@@ -306,6 +315,9 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--continuation", type=json.loads, default={}, help="of taught, as JSON")
     parser.add_argument(
         "--teachers", type=int, default=1, help="of taught: backbones of so many seeds"
+    )
+    parser.add_argument(
+        "--generation", type=int, default=1, help="of taught: from 2 on earlier students teach too"
     )
     parser.add_argument("--origin-weights", type=json.loads, default={}, help="of origins, as JSON")
     parser.add_argument(
