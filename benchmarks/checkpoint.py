@@ -3,9 +3,9 @@
     python -m benchmarks.checkpoint --kills 100
 
 Each child process goes on from the checkpoint and is killed with SIGKILL at a random moment of its
-first seconds, also while it starts or writes. Reported, and written to results/checkpoint.json: the
-kills that let an epoch be written, whether any took one back, what writing costs, and whether the
-weights are equal to the bit.
+first seconds of CPU time (Linux), also while it starts or writes. Reported, and written to
+results/checkpoint.json: the kills that let an epoch be written, whether any took one back, what
+writing costs, and whether the weights are equal to the bit.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def main():
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--rows", type=int, default=200)
     parser.add_argument("--epochs", type=int, default=600)
-    parser.add_argument("--seconds", type=float, default=2.0, help="longest life of a child")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of CPU that a child may live")
     args = parser.parse_args()
     torch.set_num_threads(1)
     # what torch imports at a process's first optimizer, so that not every child has to
@@ -91,7 +91,9 @@ def kill_often(fit, path, args):
         if not child:
             fit()
             os._exit(0)
-        time.sleep(rng.uniform(0, args.seconds))
+        life = rng.uniform(0, args.seconds)
+        while cpu_seconds(child) < life:
+            time.sleep(0.002)
         os.kill(child, signal.SIGKILL)
         if os.WIFEXITED(os.waitpid(child, 0)[1]):
             print("a child finished before it was killed: give it more --epochs")
@@ -101,6 +103,17 @@ def kill_often(fit, path, args):
         written.append(done)
         print(f"kill {kill + 1}: {done} of {args.epochs} epochs written", flush=True)
     return written
+
+
+def cpu_seconds(process):
+    """CPU time that a process has taken; one that is gone has taken enough."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        return float("inf")
+    if fields[0] == "Z":
+        return float("inf")
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":

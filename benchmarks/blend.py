@@ -1,0 +1,65 @@
+"""The best pipeline: all that was trained, blended with rules; weights chosen on validation.
+
+    python -m benchmarks.blend --data Beauty.txt --model BSARec --loss ce --set '{...}' \
+        --teachers 2 --generation 2 --continuation '{"n_copies": 8}'
+
+Takes the backbones and the students that ``benchmarks.run --recipe taught`` with the same words has
+kept. For each set of them (backbones, students, all) the weight of the rules is the one that ranks
+the validation items best; the test items are ranked by that one alone. Writes
+results/blend-DATA-*.json and the ranks for paired tests.
+"""
+
+from __future__ import annotations
+
+import joblib
+import numpy as np
+from sklearn.frozen import FrozenEstimator
+
+from benchmarks.recipes import CACHE, backbone_name, student_name
+from benchmarks.run import describe, evaluate, parse, write
+from sklearn_dr4sr.baselines import SequentialRules
+from sklearn_dr4sr.datasets import load_sequences
+from sklearn_dr4sr.metrics import ndcg_at_k
+from sklearn_dr4sr.model_selection import leave_one_out
+from sklearn_dr4sr.recommenders import RankBlend
+
+RULES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
+
+
+def members(args, seed: int) -> dict[str, dict[str, str]]:
+    """Names of the kept models of each set."""
+    backbones = {f"model{s}": backbone_name(args, s) for s in range(seed, seed + args.teachers)}
+    students = {f"student{g}": student_name(args, seed, g) for g in range(1, args.generation + 1)}
+    return {"backbones": backbones, "students": students, "all": backbones | students}
+
+
+def choose(names: dict[str, str], split) -> tuple[RankBlend, dict]:
+    """Blend with the weight of the rules that ranks the validation items best."""
+    models = [(m, FrozenEstimator(joblib.load(CACHE / f"{n}.joblib")[0])) for m, n in names.items()]
+    blend = RankBlend([*models, ("rules", SequentialRules())]).fit(split.train)
+    known = np.flatnonzero([item is not None for item in split.validation])
+    found = {}
+    for weight in RULES:
+        blend.set_params(weights=[1 / len(models)] * len(models) + [weight])
+        ranking = blend.predict(split.train[known], k=20)
+        found[weight] = round(ndcg_at_k(split.validation[known], ranking, 20), 5)
+        print(sorted(names), weight, found[weight], flush=True)
+    best = max(found, key=found.get)
+    blend.set_params(weights=[1 / len(models)] * len(models) + [best])
+    return blend, {"members": list(names.values()), "rules": best, "validation_ndcg@20": found}
+
+
+def main() -> None:
+    """Measure the sets that the command line names."""
+    args = parse()
+    split = leave_one_out(load_sequences(args.data))
+    for name, names in members(args, args.first_seed).items():
+        blend, record = choose(names, split)
+        record["test"], rank = evaluate(blend, split)
+        command = describe(args)["command"].replace("benchmarks.run", "benchmarks.blend")
+        record |= {"data": args.name, "seed": args.first_seed, **describe(args), "command": command}
+        write(args.results, f"blend-{args.name}-{name}-s{args.first_seed}", record, rank)
+
+
+if __name__ == "__main__":
+    main()
