@@ -124,6 +124,13 @@ class BaseRecommender(SequenceInput, BaseEstimator):
         ------
         ValueError, TypeError
             On bad input, naming the row; if no pattern holds two items.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr.baselines import MarkovChain
+        >>> model = MarkovChain().fit([["tea", "pot", "cup"], ["tea", "pot"]])
+        >>> model.items_
+        array(['cup', 'pot', 'tea'], dtype=object)
         """
         check_flag("exclude_seen", self.exclude_seen)
         self._check_parameters()
@@ -167,6 +174,14 @@ class BaseRecommender(SequenceInput, BaseEstimator):
         ------
         NotFittedError, ValueError, TypeError
             Before ``fit``; on bad input.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr.baselines import MarkovChain
+        >>> model = MarkovChain().fit([["tea", "pot", "cup"], ["tea", "pot"]])
+        >>> model.predict([["tea"], ["pot", "unknown"]], k=2)
+        array([['pot', 'cup'],
+               ['cup', 'tea']], dtype=object)
         """
         histories = self._histories(X)
         codes, _ = self._rank(histories, k, self.exclude_seen)
@@ -262,6 +277,14 @@ class BaseRecommender(SequenceInput, BaseEstimator):
         ndarray of float32, shape (n_rows, n_items)
             Columns in the order of ``items_``. For many rows this is large: ``predict`` needs a
             bounded chunk only.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr.baselines import MarkovChain
+        >>> model = MarkovChain().fit([["tea", "pot", "cup"], ["tea", "pot"]])
+        >>> scores = model.decision_function([["tea"]])
+        >>> scores.shape, model.items_[scores.argmax()]
+        ((1, 3), 'pot')
         """
         histories = self._histories(X)
         scores = np.empty((len(histories), len(self.items_)), dtype=np.float32)
@@ -283,6 +306,13 @@ class BaseRecommender(SequenceInput, BaseEstimator):
         -------
         float
             In [0, 1].
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr.baselines import MarkovChain
+        >>> model = MarkovChain().fit([["tea", "pot", "cup"], ["tea", "pot"]])
+        >>> model.score([["tea"], ["pot"]], ["pot", "cup"])
+        1.0
         """
         check_is_fitted(self, "items_")
         return ranking_scorer("ndcg@20")(self, X, y)

@@ -101,6 +101,18 @@ class ParameterCurveDisplay:
         ValueError
             If a parameter or metric is unknown; if ``fixed`` is None and the search has no best
             candidate (``refit=False`` with several metrics); if no candidate is left.
+
+        Examples
+        --------
+        >>> from matplotlib.figure import Figure
+        >>> from sklearn.model_selection import GridSearchCV
+        >>> from sklearn_dr4sr.baselines import SequentialRules
+        >>> from sklearn_dr4sr.model_selection import LeaveLastOut
+        >>> from sklearn_dr4sr.plotting import ParameterCurveDisplay
+        >>> search = GridSearchCV(SequentialRules(), {"max_gap": [2, 1]}, cv=LeaveLastOut())
+        >>> search = search.fit([[1, 2, 3], [2, 3, 1]], [1, 2])
+        >>> ParameterCurveDisplay.from_search(search, "max_gap", ax=Figure().subplots()).values
+        [1, 2]
         """
         check_is_fitted(search, "cv_results_")
         results = search.cv_results_
@@ -164,6 +176,16 @@ class ParameterCurveDisplay:
             Without matplotlib.
         ValueError
             If the number of axes is another.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from matplotlib.figure import Figure
+        >>> from sklearn_dr4sr.plotting import ParameterCurveDisplay
+        >>> scores = {"ndcg@20": np.array([0.1, 0.3])}
+        >>> display = ParameterCurveDisplay("max_gap", [1, 2], scores, {"ndcg@20": np.zeros(2)})
+        >>> display.plot(Figure().subplots()).ax_[0].get_ylabel()
+        'ndcg@20'
         """
         axes = make_axes(ax, len(self.scores), size=(3.6, 3.0))
         numeric = _numeric(self.values)
