@@ -132,6 +132,11 @@ search = GridSearchCV(
     refit="ndcg@20",
 ).fit(split.train, split.validation)
 memory.cleanup()
+search
+
+# %%
+# The question marks in this picture of the estimators lead to their pages in the reference.
+
 ParameterCurveDisplay.from_search(search, "regenerate__generative_probability")
 plt.show()
 

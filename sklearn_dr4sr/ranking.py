@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
+from ._doc_links import DocumentationLink
 from ._memory import in_chunks, is_out_of_memory, out_of_memory
 from ._parameters import check_flag, check_number
 from ._progress import ReportsProgress, tracked
@@ -52,10 +53,11 @@ def whole(fit: Callable[..., T]) -> Callable[..., T]:
     return fit_or_nothing
 
 
-class SequenceInput(ReportsProgress):
+class SequenceInput(DocumentationLink, ReportsProgress):
     """What every estimator of the package tells scikit-learn: of its input, and of its progress.
 
-    And what its pickles tell of themselves: the version of the package that wrote them.
+    And where its documentation is; and what its pickles tell of themselves: the version of the
+    package that wrote them.
     """
 
     def __getstate__(self) -> dict[str, Any]:

@@ -178,6 +178,7 @@ class HitRateDisplay:
         >>> display.plot(Figure().subplots()).ax_[0].get_ylabel()
         'hit rate @ 10'
         """
+        own = ax is None
         axes = make_axes(ax, len(self.groups), size=(4.6, 3.4), sharey=True)
         for ax, by in zip(axes, self.groups, strict=True):
             size, x = self.sizes_[by], np.arange(len(self.sizes_[by]))
@@ -193,9 +194,14 @@ class HitRateDisplay:
             ax.set_ylim(bottom=0)
             despine(ax)
         axes[0].set_ylabel(f"hit rate @ {self.k}")
-        # above the panels, where no curve runs
-        axes[0].legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
         self.ax_, self.figure_ = axes, axes[0].figure
+        if own:  # above the panels, where no curve runs
+            lines = axes[0].get_legend_handles_labels()
+            self.figure_.legend(
+                *lines, loc="outside upper center", ncols=2 * len(axes) - 1, frameon=False
+            )
+        else:
+            axes[0].legend(frameon=False)
         return self
 
 
