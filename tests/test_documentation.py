@@ -6,14 +6,16 @@ import inspect
 import re
 from pathlib import Path
 
+import joblib
 import pytest
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_html_repr
 
 import sklearn_dr4sr
-from sklearn_dr4sr import PatternMiner, _doc_links
+from sklearn_dr4sr import PatternMiner, SequenceDataset, _doc_links
 from sklearn_dr4sr._doc_links import page_of
+from sklearn_dr4sr.datasets import load_sequences, make_sequences
 from sklearn_dr4sr.recommenders import SASRec
 
 ROOT = Path(__file__).parents[1]
@@ -106,3 +108,24 @@ def test_first_lines_of_the_readme(capsys):
         [["cup", "milk"]],
         [["milk", "cup"]],
     )
+
+
+def test_the_whole_path_of_the_tour(tmp_path, monkeypatch):
+    """It runs as it stands, but for sizes, and leaves the files that it names."""
+    text = (ROOT / "docs" / "tour.rst").read_text(encoding="utf-8")
+    code = inspect.cleandoc(
+        "\n" + text[text.index("   import joblib") :].split("\n\nThe variants")[0]
+    )
+    small = 'item_embedding="random", embedding_dim=8, max_epochs=1, random_state=0'
+    for a, b in {
+        'SASRec(loss="ce")': 'SASRec(loss="ce", max_epochs=1, embedding_dim=8, random_state=0)',
+        "DatasetRegenerator(diversity_factor=5": f"DatasetRegenerator({small}, diversity_factor=2",
+        "[0, 0.1, 0.3]": "[0, 0.3]",
+    }.items():
+        assert a in code
+        code = code.replace(a, b)
+    monkeypatch.chdir(tmp_path)
+    SequenceDataset(make_sequences(60, 20, random_state=0)).to_text("Beauty.txt")
+    exec(code, {})
+    assert len(load_sequences("regenerated.txt")) > 60
+    assert joblib.load("regenerator.joblib").transform([[1, 2]]).histories[0] == [1, 2]
