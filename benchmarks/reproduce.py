@@ -26,7 +26,7 @@ import numpy as np
 
 from benchmarks.run import RESULTS, parse, result_name
 from sklearn_dr4sr.metrics import holm, ndcg_of_ranks, sign_flip_test
-from sklearn_dr4sr.plotting import PatternWeightsDisplay
+from sklearn_dr4sr.plotting import PatternWeightsDisplay, RelativeScoreDisplay
 
 FILES = {"Beauty": "Beauty.txt", "Toys": "Toys_and_Games.txt"}
 MODELS = ("GRU4Rec", "SASRec", "FMLP", "GNN", "CL4SRec")
@@ -277,6 +277,29 @@ def draw(wanted: list[Cell], shelf: Shelf, figure: int, path: Path) -> None:
     plt.savefig(path, dpi=120)
 
 
+def draw_relative(wanted: list[Cell], shelf: Shelf, path: Path) -> None:
+    """N@20 with regenerated graphs and views over that with the original (Figure 5)."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    models = {cell.model: next(iter(cell.options["set"])) for cell in wanted}
+    _, axes = plt.subplots(1, len(models), figsize=(10, 3.5), layout="constrained")
+    for ax, (model, option) in zip(axes, models.items(), strict=True):
+        scores: dict[str, dict] = {}
+        for cell in wanted:
+            if cell.model == model:
+                value = cell.options["set"][option]
+                scores.setdefault(f"{cell.data},\nthe paper", {})[value] = cell.paper
+                if found := [record["test"]["ndcg@20"] for record in shelf.results(cell)]:
+                    scores.setdefault(f"{cell.data},\nours", {})[value] = found
+        whole = {name: of for name, of in scores.items() if len(of) == 2}
+        RelativeScoreDisplay(whole, "original", metric="NDCG@20").plot(ax)
+        ax.set_title(f"{option} of {model}")
+    plt.savefig(path, dpi=120)
+
+
 def draw_weights(wanted: list[Cell], folder: Path, path: Path) -> None:
     """The weights that each target model's personalizer has learned (Figure 4), as far as run."""
     stored = {cell.model: folder / "weights" / f"{cell.name(0)}.joblib" for cell in wanted}
@@ -316,6 +339,8 @@ def main() -> None:
     (folder / f"{name}.md").write_text(text)
     if args.figure == 4:
         draw_weights(wanted, args.results, folder / f"{name}.png")
+    elif args.figure == 5:
+        draw_relative(wanted, shelf, folder / f"{name}.png")
     elif args.figure in (6, 7):
         draw(wanted, shelf, args.figure, folder / f"{name}.png")
     print(text)

@@ -1,6 +1,11 @@
 """Sphinx: ``sphinx-build -W docs docs/_build``."""
 
+import os
+
 import sklearn_dr4sr
+
+# the HTML of estimators on the gallery's pages links to the reference beside them
+os.environ["DR4SR_DOCS"] = ".."
 
 project = "sklearn_dr4sr"
 copyright = "the sklearn_dr4sr developers"

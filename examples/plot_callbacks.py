@@ -76,14 +76,15 @@ constant, cosine = Rate(), Rate()
 train(constant)
 train(LRScheduler(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=12), cosine)
 
-figure, (above, below) = plt.subplots(2, sharex=True, figsize=(6, 5))
+figure, (above, below) = plt.subplots(2, sharex=True, figsize=(6, 5), layout="constrained")
 for name, rate in {"constant": constant, "cosine": cosine}.items():
     lr, ndcg = zip(*rate.curve, strict=True)
     above.plot(range(1, len(lr) + 1), lr, label=name)
     below.plot(range(1, len(ndcg) + 1), ndcg)
 above.set(ylabel="learning rate")
-above.legend()
+above.legend(frameon=False)
 below.set(ylabel="NDCG@20", xlabel="epoch")
+plt.show()
 
 # %%
 # Checkpoint

@@ -72,8 +72,8 @@ class Adapter(nn.Module):
 # searches can set them. The estimator goes wherever one of the package's own does, such as into a
 # blend with counted transitions, which are hard to beat on data as small as this.
 
-split = leave_one_out(make_sequences(1500, 300, random_state=0))
-training = {"loss": "ce", "lr": 3e-3, "batch_size": 64, "max_epochs": 20, "patience": 3}
+split = leave_one_out(make_sequences(600, 150, random_state=0))
+training = {"loss": "ce", "lr": 3e-3, "batch_size": 64, "max_epochs": 15, "patience": 3}
 convolutions = SequentialRecommender(
     Adapter, module__dilations=(1, 2, 4), random_state=0, **training
 )

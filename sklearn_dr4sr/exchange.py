@@ -74,6 +74,19 @@ class Exchange:
         ------
         ValueError
             If an id is empty or holds white space, which separates the fields.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from sklearn_dr4sr import SequenceDataset
+        >>> data = SequenceDataset([["tea", "pot"], ["pot", "cup"]])
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "patterns.txt")
+        ...     data.to_text(path)
+        ...     print(path.read_text(), end="")
+        0 tea pot
+        1 pot cup
         """
         patterns = self.patterns
         names = _names(patterns, lambda name: name.split() == [name], "text", "white space")
@@ -100,6 +113,21 @@ class Exchange:
         Notes
         -----
         Each pattern is a sequence of its own: tell RecBole ``USER_ID_FIELD: session_id``.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from sklearn_dr4sr import SequenceDataset
+        >>> with TemporaryDirectory() as folder:
+        ...     SequenceDataset([["tea", "pot"], ["cup"]]).to_recbole(Path(folder, "shop"))
+        ...     lines = Path(folder, "shop", "shop.inter").read_text().splitlines()
+        >>> for line in lines:
+        ...     print(*line.split())
+        session_id:token item_id:token timestamp:float user_id:token origin:token
+        0 tea 0 0 original
+        0 pot 1 0 original
+        1 cup 0 1 original
         """
         patterns, place = self.patterns, np.arange(len(self.patterns.codes))
         names = _names(
@@ -134,6 +162,17 @@ class Exchange:
             File to write. Columns: "history", a list of ids, and "patterns", a list of structs of
             "items", "origin", "support", "memory" and, if known, "generative" and "weights"
             (lists as long as "items"). :meth:`from_parquet` reads it back.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> import pandas as pd
+        >>> from sklearn_dr4sr import SequenceDataset
+        >>> with TemporaryDirectory() as folder:
+        ...     SequenceDataset([["tea", "pot"], ["cup"]]).to_parquet(Path(folder, "data.parquet"))
+        ...     pd.read_parquet(Path(folder, "data.parquet"))["history"].map(list).tolist()
+        [['tea', 'pot'], ['cup']]
         """
         write_parquet(self.histories, self.table, self.weights, path)
 
@@ -153,6 +192,18 @@ class Exchange:
         ------
         ValueError
             If the file is of another form: the message names the column.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from sklearn_dr4sr import SequenceDataset
+        >>> data = SequenceDataset([[1, 2, 3]], [[1, 3], [2, 3]], source=[0, 0], origin="mined")
+        >>> with TemporaryDirectory() as folder:
+        ...     data.to_parquet(Path(folder, "data.parquet"))
+        ...     again = SequenceDataset.from_parquet(Path(folder, "data.parquet"))
+        >>> list(again.patterns), again.origin.tolist()
+        ([[1, 3], [2, 3]], ['mined', 'mined'])
         """
         return cls(*read_parquet(path))
 

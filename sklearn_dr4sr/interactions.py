@@ -24,6 +24,15 @@ class Interactions(NamedTuple):
     dropped : dict
         Interactions left out: ``duplicates`` and ``rare`` (by ``min_count``); ``users`` and
         ``items`` that are gone; ``rounds`` of the k-core.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn_dr4sr.datasets import sequences_from_interactions
+    >>> log = pd.DataFrame({"user": [7, 5, 7], "item": ["tea", "tea", "pot"], "time": [2, 1, 1]})
+    >>> found = sequences_from_interactions(log, min_count=1, return_details=True)
+    >>> list(found.sequences), found.users, found.times, found.dropped["rare"]
+    ([['tea'], ['pot', 'tea']], array([5, 7]), array([1, 1, 2]), 0)
     """
 
     sequences: Sequences

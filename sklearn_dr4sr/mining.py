@@ -132,6 +132,12 @@ class PatternMiner(SequenceInput, TransformerMixin, BaseEstimator):
         ------
         ValueError, TypeError
             On a parameter out of range; on bad input, naming the row; if no row holds two items.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr import PatternMiner
+        >>> list(PatternMiner(min_support=2).fit([[1, 2, 3], [1, 3], [2, 1]]).patterns_)
+        [[1, 3]]
         """
         self._check_parameters()
         sequences = as_sequences(self._read(X, fitting=True)).compact()
@@ -175,6 +181,14 @@ class PatternMiner(SequenceInput, TransformerMixin, BaseEstimator):
         ------
         NotFittedError, ValueError, TypeError
             Before ``fit``; on bad input.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr import PatternMiner
+        >>> miner = PatternMiner(min_support=2).fit([[1, 2, 3], [1, 3], [2, 1]])
+        >>> data = miner.transform([[1, 9, 3], [7, 8]])
+        >>> list(data.patterns), data.origin.tolist()
+        ([[1, 3], [7, 8]], ['mined', 'original'])
         """
         check_is_fitted(self, "patterns_")
         self._check_parameters()

@@ -25,6 +25,13 @@ class LeaveOneOutSplit(NamedTuple):
         Each row without its last item: what the final ranking is made from.
     test : ndarray of shape (n_rows,)
         The last item: the next item after ``history``.
+
+    Examples
+    --------
+    >>> from sklearn_dr4sr.model_selection import leave_one_out
+    >>> train, validation, history, test = leave_one_out([["tea", "pot", "cup", "milk"]])
+    >>> list(train), validation.tolist(), list(history), test.tolist()
+    ([['tea', 'pot']], ['cup'], [['tea', 'pot', 'cup']], ['milk'])
     """
 
     train: Sequences
@@ -250,6 +257,12 @@ class LeaveLastOut:
         ------
         ValueError
             If ``y`` is None or holds no item.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr.model_selection import LeaveLastOut
+        >>> list(LeaveLastOut().split([[1, 2], [3, 4]], [3, None]))
+        [(array([0, 1]), array([0]))]
         """
         if y is None:
             raise ValueError(
@@ -263,7 +276,14 @@ class LeaveLastOut:
         yield np.arange(n_rows), np.flatnonzero(known)
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
-        """Return 1: there is one last item a row."""
+        """Return 1: there is one last item a row.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr.model_selection import LeaveLastOut
+        >>> LeaveLastOut().get_n_splits()
+        1
+        """
         return 1
 
     def __repr__(self) -> str:

@@ -33,6 +33,13 @@ class PatternTable:
     generative : ndarray of bool, shape (n_pattern_items,), or None
         Whether the regenerator chose an item of a pattern from the whole catalogue, flat, in the
         order of ``sequences.codes``; None where it never did.
+
+    Examples
+    --------
+    >>> from sklearn_dr4sr import PatternMiner
+    >>> table = PatternMiner().fit_transform([[1, 2, 3], [1, 3], [2, 1]]).table
+    >>> list(table.sequences), table.source, table.support
+    ([[1, 3], [1, 3], [2, 1]], array([0, 1, 2]), array([2, 2, 0]))
     """
 
     sequences: Sequences
@@ -52,7 +59,15 @@ class PatternTable:
         memory: np.ndarray | None = None,
         generative: np.ndarray | None = None,
     ) -> PatternTable:
-        """Fill in the columns that are not given."""
+        """Fill in the columns that are not given.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr import Sequences
+        >>> from sklearn_dr4sr.patterns import PatternTable
+        >>> PatternTable.of(Sequences([[1, 2], [3]]), [0, 0], "augmented").memory
+        array([-1, -1], dtype=int8)
+        """
         n = len(sequences)
         if isinstance(origin, str):
             origin = np.full(n, ORIGINS.index(origin))
@@ -67,7 +82,16 @@ class PatternTable:
 
     @classmethod
     def concatenate(cls, parts: list[PatternTable]) -> PatternTable:
-        """Merge tables row by row: all patterns of row 0, then of row 1, ..., parts in order."""
+        """Merge tables row by row: all patterns of row 0, then of row 1, ..., parts in order.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr import Sequences
+        >>> from sklearn_dr4sr.patterns import PatternTable
+        >>> parts = [PatternTable.of(Sequences(rows), [0, 1]) for rows in ([[1], [2]], [[3], [4]])]
+        >>> list(PatternTable.concatenate(parts).sequences)
+        [[1], [3], [2], [4]]
+        """
         source = np.concatenate([p.source for p in parts])
         order = np.argsort(source, kind="stable")
         generative = None
@@ -89,7 +113,17 @@ class PatternTable:
         return np.zeros(n_items, dtype=bool) if self.generative is None else self.generative
 
     def take_items(self, values: np.ndarray, key: np.ndarray) -> np.ndarray:
-        """Pick, of one value an item of each pattern, those of the patterns that ``key`` picks."""
+        """Pick, of one value an item of each pattern, those of the patterns that ``key`` picks.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn_dr4sr import Sequences
+        >>> from sklearn_dr4sr.patterns import PatternTable
+        >>> table = PatternTable.of(Sequences([[1, 2], [3]]), [0, 1])
+        >>> table.take_items(np.array([0.5, 1.0, 2.0]), [1])
+        array([2.])
+        """
         picked = np.arange(len(self))[key]
         return values[ranges(self.sequences.offsets[picked], self.sequences.lengths[picked])]
 

@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
+from ._doc_links import DocumentationLink
 from ._memory import in_chunks, is_out_of_memory, out_of_memory
 from ._parameters import check_flag, check_number
 from ._progress import ReportsProgress, tracked
@@ -52,10 +53,11 @@ def whole(fit: Callable[..., T]) -> Callable[..., T]:
     return fit_or_nothing
 
 
-class SequenceInput(ReportsProgress):
+class SequenceInput(DocumentationLink, ReportsProgress):
     """What every estimator of the package tells scikit-learn: of its input, and of its progress.
 
-    And what its pickles tell of themselves: the version of the package that wrote them.
+    And where its documentation is; and what its pickles tell of themselves: the version of the
+    package that wrote them.
     """
 
     def __getstate__(self) -> dict[str, Any]:
@@ -124,6 +126,13 @@ class BaseRecommender(SequenceInput, BaseEstimator):
         ------
         ValueError, TypeError
             On bad input, naming the row; if no pattern holds two items.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr.baselines import MarkovChain
+        >>> model = MarkovChain().fit([["tea", "pot", "cup"], ["tea", "pot"]])
+        >>> model.items_
+        array(['cup', 'pot', 'tea'], dtype=object)
         """
         check_flag("exclude_seen", self.exclude_seen)
         self._check_parameters()
@@ -167,6 +176,14 @@ class BaseRecommender(SequenceInput, BaseEstimator):
         ------
         NotFittedError, ValueError, TypeError
             Before ``fit``; on bad input.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr.baselines import MarkovChain
+        >>> model = MarkovChain().fit([["tea", "pot", "cup"], ["tea", "pot"]])
+        >>> model.predict([["tea"], ["pot", "unknown"]], k=2)
+        array([['pot', 'cup'],
+               ['cup', 'tea']], dtype=object)
         """
         histories = self._histories(X)
         codes, _ = self._rank(histories, k, self.exclude_seen)
@@ -262,6 +279,14 @@ class BaseRecommender(SequenceInput, BaseEstimator):
         ndarray of float32, shape (n_rows, n_items)
             Columns in the order of ``items_``. For many rows this is large: ``predict`` needs a
             bounded chunk only.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr.baselines import MarkovChain
+        >>> model = MarkovChain().fit([["tea", "pot", "cup"], ["tea", "pot"]])
+        >>> scores = model.decision_function([["tea"]])
+        >>> scores.shape, model.items_[scores.argmax()]
+        ((1, 3), 'pot')
         """
         histories = self._histories(X)
         scores = np.empty((len(histories), len(self.items_)), dtype=np.float32)
@@ -283,6 +308,13 @@ class BaseRecommender(SequenceInput, BaseEstimator):
         -------
         float
             In [0, 1].
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr.baselines import MarkovChain
+        >>> model = MarkovChain().fit([["tea", "pot", "cup"], ["tea", "pot"]])
+        >>> model.score([["tea"], ["pot"]], ["pot", "cup"])
+        1.0
         """
         check_is_fitted(self, "items_")
         return ranking_scorer("ndcg@20")(self, X, y)

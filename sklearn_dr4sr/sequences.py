@@ -61,7 +61,15 @@ class Sequences(Sequence):
 
     @classmethod
     def from_codes(cls, codes: np.ndarray, offsets: np.ndarray, items: np.ndarray) -> Sequences:
-        """Make sequences of codes that are already positions in ``items`` (nothing is copied)."""
+        """Make sequences of codes that are already positions in ``items`` (nothing is copied).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn_dr4sr import Sequences
+        >>> list(Sequences.from_codes([1, 0, 1], [0, 2, 3], np.array([10, 20])))
+        [[20, 10], [20]]
+        """
         self = cls.__new__(cls)
         self.codes = np.asarray(codes, dtype=np.int32)
         self.offsets = np.asarray(offsets, dtype=np.int64)
@@ -70,7 +78,14 @@ class Sequences(Sequence):
 
     @classmethod
     def concatenate(cls, parts: Sequence[Sequences]) -> Sequences:
-        """Stack the rows of sequences, of one vocabulary or of several."""
+        """Stack the rows of sequences, of one vocabulary or of several.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr import Sequences
+        >>> list(Sequences.concatenate([Sequences([["tea"]]), Sequences([["pot", "tea"]])]))
+        [['tea'], ['pot', 'tea']]
+        """
         kinds = {p.items.dtype == object for p in parts}
         if len(kinds) > 1:  # numbers and texts do not mix; a part without items is of either kind
             full = [p for p in parts if len(p.codes)] or parts[:1]
@@ -145,7 +160,15 @@ class Sequences(Sequence):
         )
 
     def recode(self, items: np.ndarray) -> Sequences:
-        """Express the rows in another (sorted) vocabulary; items that it lacks are skipped."""
+        """Express the rows in another (sorted) vocabulary; items that it lacks are skipped.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn_dr4sr import Sequences
+        >>> list(Sequences([[1, 2], [2, 3]]).recode(np.array([2, 3, 4])))
+        [[2], [2, 3]]
+        """
         if items is self.items:
             return self
         translation = positions_in(items, self.items)
@@ -157,13 +180,28 @@ class Sequences(Sequence):
         return Sequences.from_codes(codes[known], offsets, items)
 
     def compact(self) -> Sequences:
-        """Drop from the vocabulary what no row holds (so that a subset cannot leak the rest)."""
+        """Drop from the vocabulary what no row holds (so that a subset cannot leak the rest).
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr import Sequences
+        >>> first = Sequences([[1, 2], [2, 3]])[:1]
+        >>> first.items, first.compact().items
+        (array([1, 2, 3]), array([1, 2]))
+        """
         present = np.zeros(len(self.items), dtype=bool)
         present[self.codes] = True
         return self if present.all() else self.recode(self.items[present])
 
     def last(self, n: int) -> Sequences:
-        """Keep the last ``n`` items of each row."""
+        """Keep the last ``n`` items of each row.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr import Sequences
+        >>> list(Sequences([[1, 2, 3], [4]]).last(2))
+        [[2, 3], [4]]
+        """
         if len(self) == 0 or self.lengths.max() <= n:
             return self
         lengths = np.minimum(self.lengths, n)
@@ -173,7 +211,14 @@ class Sequences(Sequence):
         )
 
     def drop_last(self, n: int = 1) -> Sequences:
-        """Leave the last ``n`` items of each row out (a shorter row becomes empty)."""
+        """Leave the last ``n`` items of each row out (a shorter row becomes empty).
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr import Sequences
+        >>> list(Sequences([[1, 2, 3], [4]]).drop_last())
+        [[1, 2], []]
+        """
         lengths = np.maximum(self.lengths - n, 0)
         return Sequences.from_codes(
             self.codes[ranges(self.offsets[:-1], lengths)], _offsets(lengths), self.items
@@ -217,7 +262,15 @@ class Sequences(Sequence):
         }
 
     def padded(self, width: int | None = None, *, fill: int = -1) -> np.ndarray:
-        """Codes as a right-padded matrix, shape (n_rows, width), the last ``width`` items kept."""
+        """Codes as a right-padded matrix, shape (n_rows, width), the last ``width`` items kept.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr import Sequences
+        >>> Sequences([[7, 8, 9], [8]]).padded()
+        array([[ 0,  1,  2],
+               [ 1, -1, -1]])
+        """
         kept = self if width is None else self.last(width)
         lengths = kept.lengths
         width = width or int(lengths.max(initial=0))

@@ -1,5 +1,6 @@
 """The paper's data sets, where they are to be had."""
 
+import importlib.util
 import os
 import signal
 from pathlib import Path
@@ -13,6 +14,14 @@ from sklearn_dr4sr.model_selection import leave_one_out
 # On a busy machine any example may take longer than hypothesis' 200 ms.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
+
+
+def pytest_collection_modifyitems(items):
+    """Skip the example of to_onnx where onnx is not installed."""
+    if not importlib.util.find_spec("onnx"):
+        for item in items:
+            if item.name.endswith("onnx_export.to_onnx"):
+                item.add_marker(pytest.mark.skip(reason="onnx is not installed"))
 
 
 @pytest.fixture

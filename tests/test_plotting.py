@@ -38,6 +38,7 @@ from sklearn_dr4sr.plotting import (
     PatternSupportDisplay,
     PatternWeightsDisplay,
     PopularityDisplay,
+    RelativeScoreDisplay,
 )
 from sklearn_dr4sr.recommenders import SASRec
 
@@ -409,6 +410,55 @@ def test_learning_curves_of_the_personalizer(personalizer):
     assert at_first.min() == pytest.approx(mean - std)
     assert at_first.max() == pytest.approx(mean + std)
     assert all(step["gradient_norm"] > 0 for step in upper)
+
+
+def test_relative_scores_are_shares_of_the_baselines_mean():
+    """Two seeds of one variant, one data set without the other: bars made by hand."""
+    scores = {
+        "Beauty": {"original": [0.2, 0.4], "regenerated": [0.3, 0.6], "mined": 0.15},
+        "Toys": {"original": 0.5, "regenerated": 0.45},
+    }
+    display = draw(RelativeScoreDisplay(scores, metric="ndcg@20").plot(axes()))
+    np.testing.assert_allclose(display.relative["Beauty"]["regenerated"], [1, 2])
+    np.testing.assert_allclose(display.relative["Toys"]["regenerated"], [0.9])
+    bars = [c for c in display.ax_.containers if hasattr(c, "patches")]
+    tops = [[bar.get_y() + bar.get_height() for bar in group] for group in bars]
+    assert tops == [pytest.approx([1.5, 0.9]), pytest.approx([0.5])]
+    line = display.ax_.get_lines()[0]
+    assert line.get_ydata() == [1, 1]
+    assert [text.get_text() for text in display.ax_.get_xticklabels()] == ["Beauty", "Toys"]
+    names = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert names == ["original", "regenerated", "mined"]
+
+
+def test_relative_scores_of_searches(split):
+    """The means of ``cv_results_``, the values by name."""
+    scoring = ranking_scorer("recall@10", "ndcg@10")
+    search = GridSearchCV(
+        SequentialRules(), {"max_gap": [1, 3]}, cv=LeaveLastOut(), scoring=scoring, refit="ndcg@10"
+    ).fit(split.train, split.validation)
+    one, two = search.cv_results_["mean_test_ndcg@10"]
+    display = draw(
+        RelativeScoreDisplay.from_search({"made": search}, "max_gap", baseline="3", ax=axes())
+    )
+    np.testing.assert_allclose(display.relative["made"]["1"], one / two)
+    assert display.metric == "ndcg@10"
+
+
+@pytest.mark.parametrize(
+    ("scores", "baseline", "message"),
+    [
+        ({}, None, "expected variants"),
+        ({"a": {}}, None, "expected variants"),
+        ({"a": {"x": 1.0}, "b": {"y": 1.0}}, None, "b: expected a score of 'x'"),
+        ({"a": {"x": 1.0}}, "z", "a: expected a score of 'z'"),
+        ({"a": {"x": 0.0}}, None, "above 0"),
+        ({"a": {"x": np.nan}}, None, "above 0"),
+    ],
+)
+def test_relative_scores_need_a_baseline(scores, baseline, message):
+    with pytest.raises(ValueError, match=message):
+        RelativeScoreDisplay(scores, baseline)
 
 
 def test_learning_curves_need_a_history():

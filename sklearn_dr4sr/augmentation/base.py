@@ -40,6 +40,12 @@ class Augmenter(SequenceInput, TransformerMixin, BaseEstimator):
         ------
         ValueError, TypeError
             On a parameter out of range; on bad input, naming the row.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr.augmentation import SlidingWindow
+        >>> SlidingWindow(window_size=2).fit([[1, 2, 3], [4, 5]]).items_
+        array([1, 2, 3, 4, 5])
         """
         self._check_parameters()
         items = as_dataset(self._read(X, fitting=True)).histories.compact().items
@@ -68,6 +74,12 @@ class Augmenter(SequenceInput, TransformerMixin, BaseEstimator):
         ------
         NotFittedError, ValueError, TypeError
             Before ``fit``; on bad input.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr.augmentation import SlidingWindow
+        >>> list(SlidingWindow(window_size=2).fit_transform([[1, 2, 3], [4, 5]]).patterns)
+        [[1, 2, 3], [1, 2], [2, 3], [4, 5]]
         """
         check_is_fitted(self, "items_")
         self._check_parameters()

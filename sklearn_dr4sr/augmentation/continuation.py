@@ -130,6 +130,14 @@ class TeacherContinuation(Augmenter):
         ValueError, TypeError
             On a parameter out of range, on something that is no recommender; on bad input, naming
             the row.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr.augmentation import TeacherContinuation
+        >>> from sklearn_dr4sr.baselines import MarkovChain
+        >>> teach = TeacherContinuation(MarkovChain(), random_state=0).fit([[1, 2, 3], [2, 3, 1]])
+        >>> teach.teacher_.predict([[1]], k=1)
+        array([[2]])
         """
         self._check_parameters()
         dataset = as_dataset(self._read(X, fitting=True))

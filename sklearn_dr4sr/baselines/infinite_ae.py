@@ -197,6 +197,15 @@ class InfiniteAutoencoder(TransformerMixin, BaseRecommender):
         ------
         NotFittedError, ValueError, TypeError
             Before ``fit``; on bad input.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr.baselines import InfiniteAutoencoder
+        >>> from sklearn_dr4sr.datasets import make_sequences
+        >>> X = make_sequences(60, 20, random_state=0)
+        >>> data = InfiniteAutoencoder(random_state=0).fit(X).transform(X)
+        >>> len(data), sorted(set(data.origin.tolist()))
+        (60, ['augmented', 'original'])
         """
         check_is_fitted(self, "items_")
         histories = as_dataset(self._read(X)).histories

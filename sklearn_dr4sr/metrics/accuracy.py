@@ -179,7 +179,14 @@ def hit_rate_at_k(y_true: ArrayLike, y_pred: ArrayLike, k: int) -> float:
 
 
 class HeadTailRecall(NamedTuple):
-    """Recall@k of popular and of rare held-out items; NaN where none of a kind is held out."""
+    """Recall@k of popular and of rare held-out items; NaN where none of a kind is held out.
+
+    Examples
+    --------
+    >>> from sklearn_dr4sr.metrics import head_tail_recall_at_k
+    >>> head_tail_recall_at_k([1, 2], [[1, 3], [1, 3]], k=2, train=[[1, 2, 3], [1]])
+    HeadTailRecall(head=1.0, tail=0.0)
+    """
 
     head: float
     tail: float

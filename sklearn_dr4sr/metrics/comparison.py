@@ -41,6 +41,14 @@ class Comparison:
     p_adjusted : float or None
         After :func:`holm`, where several rankings were compared in one call.
     n_rows : int
+
+    Examples
+    --------
+    >>> from sklearn_dr4sr.metrics import compare_rankings
+    >>> rankings = [[1], [2], [4]], [[1], [4], [4]]
+    >>> found = compare_rankings([1, 2, 3], *rankings, "recall@1")["recall@1"]
+    >>> round(found.mean_a, 2), round(found.difference, 2), found.n_rows
+    (0.67, 0.33, 3)
     """
 
     metric: str

@@ -262,6 +262,18 @@ class DatasetPersonalizer(SequenceInput, TransformerMixin, BaseEstimator):
         -----
         UserWarning
             If the Neumann sum diverges; if training ends before the first upper step.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr import DatasetPersonalizer
+        >>> from sklearn_dr4sr.datasets import make_sequences
+        >>> from sklearn_dr4sr.recommenders import SASRec
+        >>> X = make_sequences(60, 20, random_state=0)
+        >>> personalizer = DatasetPersonalizer(
+        ...     SASRec(max_epochs=2, batch_size=32), warmup_epochs=1, inner_steps=1, random_state=0
+        ... ).fit(X)
+        >>> sorted(personalizer.upper_history_[0])
+        ['dev_loss', 'gradient_norm', 'step', 'weight_mean', 'weight_std']
         """
         self._check_parameters()
         dataset = as_dataset(self._read(X, fitting=True))
@@ -314,6 +326,19 @@ class DatasetPersonalizer(SequenceInput, TransformerMixin, BaseEstimator):
         ------
         NotFittedError, ValueError, TypeError
             Before ``fit``; on bad input.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr import DatasetPersonalizer
+        >>> from sklearn_dr4sr.datasets import make_sequences
+        >>> from sklearn_dr4sr.recommenders import SASRec
+        >>> X = make_sequences(60, 20, random_state=0)
+        >>> personalizer = DatasetPersonalizer(
+        ...     SASRec(max_epochs=2, batch_size=32), warmup_epochs=1, inner_steps=1, random_state=0
+        ... ).fit(X)
+        >>> data = personalizer.transform([[1, 2, 3], [4, 5]])
+        >>> data.weights.shape, bool((data.weights >= 0).all())
+        ((5,), True)
         """
         check_is_fitted(self, "items_")
         dataset = as_dataset(self._read(X))
@@ -322,22 +347,75 @@ class DatasetPersonalizer(SequenceInput, TransformerMixin, BaseEstimator):
         return SequenceDataset(dataset.histories, make)
 
     def predict(self, X: Any, k: int = 10) -> np.ndarray:
-        """Rank the catalogue with the jointly trained recommender; see its ``predict``."""
+        """Rank the catalogue with the jointly trained recommender; see its ``predict``.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr import DatasetPersonalizer
+        >>> from sklearn_dr4sr.datasets import make_sequences
+        >>> from sklearn_dr4sr.recommenders import SASRec
+        >>> X = make_sequences(60, 20, random_state=0)
+        >>> personalizer = DatasetPersonalizer(
+        ...     SASRec(max_epochs=2, batch_size=32), warmup_epochs=1, inner_steps=1, random_state=0
+        ... ).fit(X)
+        >>> personalizer.predict([[1, 2], [3]], k=5).shape
+        (2, 5)
+        """
         check_is_fitted(self, "items_")
         return self.recommender_.predict(self._read(X), k=k)
 
     def recommend(self, X: Any, k: int = 10, **options: Any) -> Any:
-        """Rank the catalogue as a long table; see ``recommend`` of the recommenders."""
+        """Rank the catalogue as a long table; see ``recommend`` of the recommenders.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr import DatasetPersonalizer
+        >>> from sklearn_dr4sr.datasets import make_sequences
+        >>> from sklearn_dr4sr.recommenders import SASRec
+        >>> X = make_sequences(60, 20, random_state=0)
+        >>> personalizer = DatasetPersonalizer(
+        ...     SASRec(max_epochs=2, batch_size=32), warmup_epochs=1, inner_steps=1, random_state=0
+        ... ).fit(X)
+        >>> found = personalizer.recommend([[1, 2], [3]], k=5, user_ids=["ann", "bob"])
+        >>> list(found), len(found)
+        (['user', 'item', 'score', 'rank'], 10)
+        """
         check_is_fitted(self, "items_")
         return self.recommender_.recommend(self._read(X), k, **options)
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Score every item with the jointly trained recommender, (n_rows, n_items)."""
+        """Score every item with the jointly trained recommender, (n_rows, n_items).
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr import DatasetPersonalizer
+        >>> from sklearn_dr4sr.datasets import make_sequences
+        >>> from sklearn_dr4sr.recommenders import SASRec
+        >>> X = make_sequences(60, 20, random_state=0)
+        >>> personalizer = DatasetPersonalizer(
+        ...     SASRec(max_epochs=2, batch_size=32), warmup_epochs=1, inner_steps=1, random_state=0
+        ... ).fit(X)
+        >>> personalizer.decision_function([[1, 2], [3]]).shape
+        (2, 20)
+        """
         check_is_fitted(self, "items_")
         return self.recommender_.decision_function(self._read(X))
 
     def score(self, X: Any, y: Any) -> float:
-        """NDCG@20 of ``predict`` against the held-out items ``y``."""
+        """NDCG@20 of ``predict`` against the held-out items ``y``.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr import DatasetPersonalizer
+        >>> from sklearn_dr4sr.datasets import make_sequences
+        >>> from sklearn_dr4sr.recommenders import SASRec
+        >>> X = make_sequences(60, 20, random_state=0)
+        >>> personalizer = DatasetPersonalizer(
+        ...     SASRec(max_epochs=2, batch_size=32), warmup_epochs=1, inner_steps=1, random_state=0
+        ... ).fit(X)
+        >>> 0 <= personalizer.score([[1, 2], [3]], [3, 4]) <= 1
+        True
+        """
         check_is_fitted(self, "items_")
         return self.recommender_.score(self._read(X), y)
 

@@ -8,6 +8,7 @@ from .pattern_length import PatternLengthDisplay
 from .pattern_support import PatternSupportDisplay
 from .pattern_weights import PatternWeightsDisplay
 from .popularity import PopularityDisplay
+from .relative_score import RelativeScoreDisplay
 
 __all__ = [
     "HistoryDisplay",
@@ -18,4 +19,5 @@ __all__ = [
     "PatternSupportDisplay",
     "PatternWeightsDisplay",
     "PopularityDisplay",
+    "RelativeScoreDisplay",
 ]

@@ -7,7 +7,16 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["GREY", "ORIGIN_COLORS", "as_named", "despine", "line_styles", "make_axes", "text_color"]
+__all__ = [
+    "COLORS",
+    "GREY",
+    "ORIGIN_COLORS",
+    "as_named",
+    "despine",
+    "line_styles",
+    "make_axes",
+    "text_color",
+]
 
 GREY = "0.45"
 #: From dark to light, so that a stack reads in print, too; the hues are apart for the colour-blind.

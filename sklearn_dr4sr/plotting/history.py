@@ -99,6 +99,15 @@ class HistoryDisplay:
             If there is no such row.
         ValueError
             If ``max_patterns`` or ``max_items`` is less than 1.
+
+        Examples
+        --------
+        >>> from matplotlib.figure import Figure
+        >>> from sklearn_dr4sr import SequenceDataset
+        >>> from sklearn_dr4sr.plotting import HistoryDisplay
+        >>> data = SequenceDataset([[1, 2, 3]], [[1, 3], [2, 3]], source=[0, 0], origin="mined")
+        >>> HistoryDisplay.from_dataset(data, 0, ax=Figure().subplots()).labels
+        ['row 0', 'mined', 'mined']
         """
         if not isinstance(max_patterns, (int, np.integer)) or max_patterns < 1:
             raise ValueError(f"max_patterns must be an integer of at least 1, got {max_patterns!r}")
@@ -148,6 +157,16 @@ class HistoryDisplay:
             If ``max_items`` is less than 1.
         ImportError
             Without matplotlib.
+
+        Examples
+        --------
+        >>> from matplotlib.figure import Figure
+        >>> from sklearn_dr4sr import SequenceDataset
+        >>> from sklearn_dr4sr.plotting import HistoryDisplay
+        >>> ax = Figure().subplots()
+        >>> display = HistoryDisplay.from_dataset(SequenceDataset([[1, 2, 3]]), 0, ax=ax)
+        >>> display.plot(ax, max_items=2).ax_ is ax
+        True
         """
         if not isinstance(max_items, (int, np.integer)) or max_items < 1:
             raise ValueError(f"max_items must be an integer of at least 1, got {max_items!r}")

@@ -113,6 +113,18 @@ class HitRateDisplay:
         ------
         ValueError
             If ``by``, ``k`` or ``n_bins`` is out of range, or no row has a held-out item.
+
+        Examples
+        --------
+        >>> from matplotlib.figure import Figure
+        >>> from sklearn_dr4sr.baselines import Popularity
+        >>> from sklearn_dr4sr.plotting import HitRateDisplay
+        >>> X, y = [[1, 2], [1, 3], [2, 3]], [3, 2, 1]
+        >>> display = HitRateDisplay.from_estimator(
+        ...     Popularity().fit(X), X, y, k=1, by="length", ax=Figure().subplots()
+        ... )
+        >>> display.rates_
+        {'length': {'Popularity': array([1.])}}
         """
         by = (by,) if isinstance(by, str) else tuple(by)
         if not by or not set(by) <= set(LABELS):
@@ -155,7 +167,18 @@ class HitRateDisplay:
             Without matplotlib.
         ValueError
             If the number of axes is another.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from matplotlib.figure import Figure
+        >>> from sklearn_dr4sr.plotting import HitRateDisplay
+        >>> hits = {"rules": np.array([True, False, True])}
+        >>> display = HitRateDisplay(hits, {"length": np.array([2, 2, 5])}, k=10, n_bins=2)
+        >>> display.plot(Figure().subplots()).ax_[0].get_ylabel()
+        'hit rate @ 10'
         """
+        own = ax is None
         axes = make_axes(ax, len(self.groups), size=(4.6, 3.4), sharey=True)
         for ax, by in zip(axes, self.groups, strict=True):
             size, x = self.sizes_[by], np.arange(len(self.sizes_[by]))
@@ -171,8 +194,14 @@ class HitRateDisplay:
             ax.set_ylim(bottom=0)
             despine(ax)
         axes[0].set_ylabel(f"hit rate @ {self.k}")
-        axes[0].legend(frameon=False)
         self.ax_, self.figure_ = axes, axes[0].figure
+        if own:  # above the panels, where no curve runs
+            lines = axes[0].get_legend_handles_labels()
+            self.figure_.legend(
+                *lines, loc="outside upper center", ncols=2 * len(axes) - 1, frameon=False
+            )
+        else:
+            axes[0].legend(frameon=False)
         return self
 
 

@@ -99,6 +99,15 @@ class LearningCurveDisplay:
         personalizer: the same of its recommender (the lower level), then for each upper step
         L_dev, the norm of the hypergradient before it is clipped, and mean and standard deviation
         of the weights in its batch.
+
+        Examples
+        --------
+        >>> from matplotlib.figure import Figure
+        >>> from sklearn_dr4sr.plotting import LearningCurveDisplay
+        >>> from sklearn_dr4sr.recommenders import SASRec
+        >>> model = SASRec(max_epochs=2, random_state=0).fit([[1, 2, 3], [2, 3, 1]])
+        >>> LearningCurveDisplay.from_estimator(model, ax=Figure().subplots()).panels[0].ylabel
+        'training loss'
         """
         named = as_named("estimator", estimator)
         merged: dict[str, Panel] = {}
@@ -130,6 +139,16 @@ class LearningCurveDisplay:
             Without matplotlib.
         ValueError
             If the number of axes is another.
+
+        Examples
+        --------
+        >>> from matplotlib.figure import Figure
+        >>> from sklearn_dr4sr.plotting import LearningCurveDisplay
+        >>> from sklearn_dr4sr.recommenders import SASRec
+        >>> model = SASRec(max_epochs=2, random_state=0).fit([[1, 2, 3], [2, 3, 1]], [1, None])
+        >>> display = LearningCurveDisplay.from_estimator(model, ax=Figure().subplots(1, 2))
+        >>> [ax.get_ylabel() for ax in display.plot(Figure().subplots(1, 2)).ax_]
+        ['training loss', 'validation NDCG@20']
         """
         axes = make_axes(ax, len(self.panels), size=(3.4, 3.0))
         for ax, panel in zip(axes, self.panels, strict=True):

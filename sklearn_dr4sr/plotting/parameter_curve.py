@@ -9,11 +9,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._style import despine, line_styles, make_axes
 
-__all__ = ["ParameterCurveDisplay"]
+__all__ = ["ParameterCurveDisplay", "read_search", "short_name"]
 
 
 class ParameterCurveDisplay:
-    """Scores of a search over one of its parameters: K, γ, ... (Figures 5 to 7 of the paper).
+    """Scores of a search over one of its parameters: K, γ, ... (Figures 6 and 7 of the paper).
 
     Use :meth:`from_search` to make one.
 
@@ -101,49 +101,20 @@ class ParameterCurveDisplay:
         ValueError
             If a parameter or metric is unknown; if ``fixed`` is None and the search has no best
             candidate (``refit=False`` with several metrics); if no candidate is left.
+
+        Examples
+        --------
+        >>> from matplotlib.figure import Figure
+        >>> from sklearn.model_selection import GridSearchCV
+        >>> from sklearn_dr4sr.baselines import SequentialRules
+        >>> from sklearn_dr4sr.model_selection import LeaveLastOut
+        >>> from sklearn_dr4sr.plotting import ParameterCurveDisplay
+        >>> search = GridSearchCV(SequentialRules(), {"max_gap": [2, 1]}, cv=LeaveLastOut())
+        >>> search = search.fit([[1, 2, 3], [2, 3, 1]], [1, 2])
+        >>> ParameterCurveDisplay.from_search(search, "max_gap", ax=Figure().subplots()).values
+        [1, 2]
         """
-        check_is_fitted(search, "cv_results_")
-        results = search.cv_results_
-        candidates = results["params"]
-        known = [name.removeprefix("mean_test_") for name in results if "mean_test_" in name]
-        wanted = known if metrics is None else [metrics] if isinstance(metrics, str) else metrics
-        for metric in wanted:
-            if metric not in known:
-                raise ValueError(f"metrics: the search has {known}, got {metric!r}")
-        if fixed is None:
-            if not hasattr(search, "best_index_"):
-                raise ValueError("the search has no best candidate: pass fixed={} or refit=")
-            fixed = {k: v for k, v in candidates[search.best_index_].items() if k != param}
-        for name in (param, *fixed):
-            if f"param_{name}" not in results:
-                varied = [key.removeprefix("param_") for key in results if "param_" in key[:6]]
-                raise ValueError(f"{name!r} was not searched, but {varied}")
-        left = [
-            number
-            for number, candidate in enumerate(candidates)
-            if param in candidate
-            and all(name in candidate and _same(candidate[name], v) for name, v in fixed.items())
-        ]
-        if not left:
-            raise ValueError(f"no candidate has {fixed}")
-        values: list = []
-        of_value: list[list[int]] = []
-        for number in left:
-            value = candidates[number][param]
-            place = next((i for i, other in enumerate(values) if _same(value, other)), len(values))
-            if place == len(values):
-                values.append(value)
-                of_value.append([])
-            of_value[place].append(number)
-        if _numeric(values):
-            order = np.argsort(values, kind="stable")
-            values, of_value = [values[i] for i in order], [of_value[i] for i in order]
-        scores, deviations = {}, {}
-        for metric in wanted:
-            mean, std = results[f"mean_test_{metric}"], results[f"std_test_{metric}"]
-            rank = np.nan_to_num(mean, nan=-np.inf)  # a fit that failed
-            best = [numbers[int(np.argmax(rank[numbers]))] for numbers in of_value]
-            scores[metric], deviations[metric] = mean[best], std[best]
+        values, scores, deviations = read_search(search, param, metrics, fixed)
         return cls(param, values, scores, deviations).plot(ax)
 
     def plot(self, ax: Any = None) -> ParameterCurveDisplay:
@@ -164,6 +135,16 @@ class ParameterCurveDisplay:
             Without matplotlib.
         ValueError
             If the number of axes is another.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from matplotlib.figure import Figure
+        >>> from sklearn_dr4sr.plotting import ParameterCurveDisplay
+        >>> scores = {"ndcg@20": np.array([0.1, 0.3])}
+        >>> display = ParameterCurveDisplay("max_gap", [1, 2], scores, {"ndcg@20": np.zeros(2)})
+        >>> display.plot(Figure().subplots()).ax_[0].get_ylabel()
+        'ndcg@20'
         """
         axes = make_axes(ax, len(self.scores), size=(3.6, 3.0))
         numeric = _numeric(self.values)
@@ -182,7 +163,7 @@ class ParameterCurveDisplay:
             ax.plot(x[best], score[best], color=style["color"], **ring)
             ax.set(xlabel=self.param.split("__")[-1], ylabel=metric)
             if not numeric:
-                ax.set_xticks(x, [_short(value) for value in self.values])
+                ax.set_xticks(x, [short_name(value) for value in self.values])
                 ax.set_xlim(-0.5, len(x) - 0.5)
             elif len(x) <= 10:
                 ax.set_xticks(x, [f"{value:g}" for value in self.values])
@@ -190,6 +171,58 @@ class ParameterCurveDisplay:
             despine(ax)
         self.ax_, self.figure_ = axes, axes[0].figure
         return self
+
+
+def read_search(
+    search: Any,
+    param: str,
+    metrics: str | list[str] | None = None,
+    fixed: dict[str, Any] | None = None,
+) -> tuple[list, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Values of a parameter, and mean and deviation of each metric; see ``from_search``."""
+    check_is_fitted(search, "cv_results_")
+    results = search.cv_results_
+    candidates = results["params"]
+    known = [name.removeprefix("mean_test_") for name in results if "mean_test_" in name]
+    wanted = known if metrics is None else [metrics] if isinstance(metrics, str) else metrics
+    for metric in wanted:
+        if metric not in known:
+            raise ValueError(f"metrics: the search has {known}, got {metric!r}")
+    if fixed is None:
+        if not hasattr(search, "best_index_"):
+            raise ValueError("the search has no best candidate: pass fixed={} or refit=")
+        fixed = {k: v for k, v in candidates[search.best_index_].items() if k != param}
+    for name in (param, *fixed):
+        if f"param_{name}" not in results:
+            varied = [key.removeprefix("param_") for key in results if "param_" in key[:6]]
+            raise ValueError(f"{name!r} was not searched, but {varied}")
+    left = [
+        number
+        for number, candidate in enumerate(candidates)
+        if param in candidate
+        and all(name in candidate and _same(candidate[name], v) for name, v in fixed.items())
+    ]
+    if not left:
+        raise ValueError(f"no candidate has {fixed}")
+    values: list = []
+    of_value: list[list[int]] = []
+    for number in left:
+        value = candidates[number][param]
+        place = next((i for i, other in enumerate(values) if _same(value, other)), len(values))
+        if place == len(values):
+            values.append(value)
+            of_value.append([])
+        of_value[place].append(number)
+    if _numeric(values):
+        order = np.argsort(values, kind="stable")
+        values, of_value = [values[i] for i in order], [of_value[i] for i in order]
+    scores, deviations = {}, {}
+    for metric in wanted:
+        mean, std = results[f"mean_test_{metric}"], results[f"std_test_{metric}"]
+        rank = np.nan_to_num(mean, nan=-np.inf)  # a fit that failed
+        best = [numbers[int(np.argmax(rank[numbers]))] for numbers in of_value]
+        scores[metric], deviations[metric] = mean[best], std[best]
+    return values, scores, deviations
 
 
 def _numeric(values: list) -> bool:
@@ -204,6 +237,7 @@ def _same(one: Any, two: Any) -> bool:
     return one is two or (type(one) is type(two) and repr(one) == repr(two))
 
 
-def _short(value: Any) -> str:
+def short_name(value: Any) -> str:
+    """Name a value of a grid in a few letters."""
     text = value if isinstance(value, str) else repr(value).split("(")[0]
     return text if len(text) <= 20 else text[:19] + "…"

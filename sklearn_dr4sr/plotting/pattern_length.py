@@ -80,6 +80,14 @@ class PatternLengthDisplay:
         ------
         ValueError
             If ``max_length`` or ``kind`` is out of range.
+
+        Examples
+        --------
+        >>> from matplotlib.figure import Figure
+        >>> from sklearn_dr4sr.plotting import PatternLengthDisplay
+        >>> rows = [[1, 2], [3], [1, 2, 3, 4]]
+        >>> PatternLengthDisplay.from_dataset(rows, max_length=3, ax=Figure().subplots()).counts
+        {'original': array([1, 1, 1])}
         """
         if not isinstance(max_length, (int, np.integer)) or max_length < 1:
             raise ValueError(f"max_length must be an integer of at least 1, got {max_length!r}")
@@ -120,6 +128,14 @@ class PatternLengthDisplay:
             If ``kind`` is unknown.
         ImportError
             Without matplotlib.
+
+        Examples
+        --------
+        >>> from matplotlib.figure import Figure
+        >>> from sklearn_dr4sr.plotting import PatternLengthDisplay
+        >>> display = PatternLengthDisplay.from_dataset([[1, 2], [3]], ax=Figure().subplots())
+        >>> display.plot(Figure().subplots(), kind="law").ax_.get_ylabel()
+        'share'
         """
         if kind not in ("origin", "law"):
             raise ValueError(f'kind must be "origin" or "law", got {kind!r}')

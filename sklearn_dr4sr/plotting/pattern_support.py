@@ -64,6 +64,15 @@ class PatternSupportDisplay:
         ------
         NotFittedError, TypeError
             If it is not fitted; if it mines nothing.
+
+        Examples
+        --------
+        >>> from matplotlib.figure import Figure
+        >>> from sklearn_dr4sr import PatternMiner
+        >>> from sklearn_dr4sr.plotting import PatternSupportDisplay
+        >>> miner = PatternMiner().fit([[1, 2, 3], [1, 3], [1, 2]])
+        >>> PatternSupportDisplay.from_estimator(miner, ax=Figure().subplots()).supports
+        array([2, 2])
         """
         steps = [step for _, step in estimator.steps] if isinstance(estimator, Pipeline) else []
         miner = next((s for s in steps or [estimator] if isinstance(s, PatternMiner)), None)
@@ -90,6 +99,15 @@ class PatternSupportDisplay:
         ------
         ValueError
             If the data set holds no mined patterns.
+
+        Examples
+        --------
+        >>> from matplotlib.figure import Figure
+        >>> from sklearn_dr4sr import PatternMiner
+        >>> from sklearn_dr4sr.plotting import PatternSupportDisplay
+        >>> data = PatternMiner().fit_transform([[1, 2, 3], [1, 3], [2, 1]])
+        >>> PatternSupportDisplay.from_dataset(data, ax=Figure().subplots()).supports
+        array([2])
         """
         table = as_dataset(dataset).table
         mined = table[table.origin == ORIGINS.index("mined")]
@@ -114,6 +132,15 @@ class PatternSupportDisplay:
         ------
         ImportError
             Without matplotlib.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from matplotlib.figure import Figure
+        >>> from sklearn_dr4sr.plotting import PatternSupportDisplay
+        >>> display = PatternSupportDisplay(np.array([2, 2, 3]), np.array([5, 2, 2]))
+        >>> display.plot(Figure().subplots()).ax_.get_xlabel()
+        'support'
         """
         (ax,) = make_axes(ax)
         from matplotlib import colormaps, ticker

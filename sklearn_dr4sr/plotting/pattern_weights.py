@@ -84,6 +84,21 @@ class PatternWeightsDisplay:
         ------
         NotFittedError, ValueError
             If one is not fitted; if one gives no weights, or has no target.
+
+        Examples
+        --------
+        >>> from matplotlib.figure import Figure
+        >>> from sklearn_dr4sr import DatasetPersonalizer
+        >>> from sklearn_dr4sr.datasets import make_sequences
+        >>> from sklearn_dr4sr.plotting import PatternWeightsDisplay
+        >>> from sklearn_dr4sr.recommenders import SASRec
+        >>> X = make_sequences(60, 20, random_state=0)
+        >>> personalizer = DatasetPersonalizer(
+        ...     SASRec(max_epochs=2, batch_size=32), warmup_epochs=1, inner_steps=1, random_state=0
+        ... ).fit(X)
+        >>> display = PatternWeightsDisplay.from_estimator(personalizer, X, ax=Figure().subplots())
+        >>> list(display.groups_["SASRec"])
+        ['original']
         """
         if not isinstance(estimator, dict):
             several = estimator if isinstance(estimator, (list, tuple)) else [estimator]
@@ -113,6 +128,16 @@ class PatternWeightsDisplay:
         ------
         ValueError
             If one has no weights, or no target.
+
+        Examples
+        --------
+        >>> from matplotlib.figure import Figure
+        >>> from sklearn_dr4sr import SequenceDataset
+        >>> from sklearn_dr4sr.plotting import PatternWeightsDisplay
+        >>> data = SequenceDataset([[1, 2, 3]], weights=[1, 0.5, 2])
+        >>> display = PatternWeightsDisplay.from_dataset({"SASRec": data}, ax=Figure().subplots())
+        >>> display.groups_["SASRec"]["original"].tolist()
+        [0.5, 2.0]
         """
         return cls(as_named("dataset", dataset)).plot(ax, by=by, **options)
 
@@ -149,6 +174,16 @@ class PatternWeightsDisplay:
             If ``by`` is unknown, ``n_patterns`` out of range, or the number of axes another.
         ImportError
             Without matplotlib.
+
+        Examples
+        --------
+        >>> from matplotlib.figure import Figure
+        >>> from sklearn_dr4sr import SequenceDataset
+        >>> from sklearn_dr4sr.plotting import PatternWeightsDisplay
+        >>> data = SequenceDataset([[1, 2, 3]], weights=[1, 0.5, 2])
+        >>> display = PatternWeightsDisplay({"SASRec": data})
+        >>> display.plot(Figure().subplots(), by="position").groups_["SASRec"]["weights"].tolist()
+        [[nan, 0.5, 2.0]]
         """
         if by not in (*LABELS, "position"):
             raise ValueError(f"by: expected one of {(*LABELS, 'position')}, got {by!r}")

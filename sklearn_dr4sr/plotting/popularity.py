@@ -71,6 +71,15 @@ class PopularityDisplay:
         ------
         ValueError
             If there is no data set, one holds no item, or one is named "histories".
+
+        Examples
+        --------
+        >>> from matplotlib.figure import Figure
+        >>> from sklearn_dr4sr import PatternMiner
+        >>> from sklearn_dr4sr.plotting import PopularityDisplay
+        >>> data = PatternMiner().fit_transform([[1, 2, 3], [1, 3]])
+        >>> PopularityDisplay.from_dataset({"mined": data}, ax=Figure().subplots()).counts
+        {'histories': array([2, 1, 2]), 'mined': array([2, 0, 2])}
         """
         named = dataset if isinstance(dataset, dict) else {"patterns": dataset}
         named = {name: as_dataset(data) for name, data in as_named("dataset", named).items()}
@@ -101,6 +110,16 @@ class PopularityDisplay:
         ------
         ImportError
             Without matplotlib.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from matplotlib.figure import Figure
+        >>> from sklearn_dr4sr.plotting import PopularityDisplay
+        >>> counts = {"histories": np.array([1, 1]), "patterns": np.array([0, 2])}
+        >>> display = PopularityDisplay(counts)
+        >>> display.plot(Figure().subplots()).gini["patterns"]
+        0.5
         """
         (ax,) = make_axes(ax, size=(4.2, 4.0))
         ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, label="all alike: Gini 0")

@@ -214,12 +214,27 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
         vars(self).update(module_parameters)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Parameters by name, ``module__`` ones among them."""
+        """Parameters by name, ``module__`` ones among them.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from sklearn_dr4sr.recommenders import SequentialRecommender
+        >>> SequentialRecommender(torch.nn.Module, module__dim=16).get_params()["module__dim"]
+        16
+        """
         given = {name: value for name, value in vars(self).items() if name.startswith("module__")}
         return {**super().get_params(deep=deep), **given}
 
     def set_params(self, **params: Any) -> SequentialRecommender:
-        """Set parameters, ``module__`` ones among them."""
+        """Set parameters, ``module__`` ones among them.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr.recommenders import SASRec
+        >>> SASRec().set_params(loss="ce", lr=0.01).loss
+        'ce'
+        """
         extra = {name: params.pop(name) for name in list(params) if name.startswith("module__")}
         if extra and not self._takes_module:
             raise ValueError(f"{type(self).__name__} has no parameter {next(iter(extra))!r}")

@@ -75,6 +75,14 @@ class EmbeddingSpace:
         ------
         NotFittedError, ValueError, TypeError
             Before ``fit``; if ``items`` is no list of known items.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr.recommenders import SASRec
+        >>> model = SASRec(max_epochs=1).fit([["tea", "pot", "cup"], ["pot", "cup"]])
+        >>> found = model.similar_items(["tea"], k=2)
+        >>> list(found), sorted(found["similar"])
+        (['item', 'similar', 'score', 'rank'], ['cup', 'pot'])
         """
         check_is_fitted(self, "items_")
         if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or k < 1:

@@ -85,11 +85,11 @@ def to_onnx(recommender: SequentialRecommender, path: str | PathLike | None = No
     >>> import numpy as np
     >>> from sklearn_dr4sr.recommenders import SASRec, to_onnx
     >>> model = SASRec(max_epochs=1, random_state=0).fit([["tea", "pot", "cup"], ["pot", "cup"]])
-    >>> proto = to_onnx(model)  # doctest: +SKIP
-    >>> import onnxruntime  # doctest: +SKIP
-    >>> session = onnxruntime.InferenceSession(proto.SerializeToString())  # doctest: +SKIP
+    >>> proto = to_onnx(model)
+    >>> import onnxruntime
+    >>> session = onnxruntime.InferenceSession(proto.SerializeToString())
     >>> inputs = {"item_ids": np.array([[3, 2]]), "lengths": np.array([2])}  # tea, pot
-    >>> session.run(["scores"], inputs)[0].shape  # doctest: +SKIP
+    >>> session.run(["scores"], inputs)[0].shape
     (1, 3)
     """
     if not isinstance(recommender, SequentialRecommender):

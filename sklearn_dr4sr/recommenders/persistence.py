@@ -65,6 +65,17 @@ class Storable:
         -----
         ``callbacks``, and a ``random_state`` that is no number, serve training alone and are stored
         as None.
+
+        Examples
+        --------
+        >>> import os
+        >>> from tempfile import TemporaryDirectory
+        >>> from sklearn_dr4sr.recommenders import SASRec
+        >>> model = SASRec(max_epochs=1).fit([["tea", "pot", "cup"], ["pot", "cup"]])
+        >>> with TemporaryDirectory() as folder:
+        ...     model.save(folder)
+        ...     sorted(os.listdir(folder))
+        ['model.json', 'weights.safetensors']
         """
         check_is_fitted(self, "items_")
         if type(self) is not _classes().get(type(self).__name__):
@@ -115,6 +126,17 @@ class Storable:
             If they cannot be read.
         ImportError
             Without safetensors.
+
+        Examples
+        --------
+        >>> from tempfile import TemporaryDirectory
+        >>> from sklearn_dr4sr.recommenders import SASRec
+        >>> model = SASRec(max_epochs=1).fit([["tea", "pot", "cup"], ["pot", "cup"]])
+        >>> with TemporaryDirectory() as folder:
+        ...     model.save(folder)
+        ...     again = SASRec.load(folder, device="cpu")
+        >>> again.predict([["tea"]]).tolist() == model.predict([["tea"]]).tolist()
+        True
         """
         stored = _read_json(_inside(folder, "model.json"))
         model = _estimator(stored, cls).set_params(device=device)

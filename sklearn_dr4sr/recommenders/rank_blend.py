@@ -93,11 +93,28 @@ class RankBlend(BaseRecommender, _BaseComposition):
         self.exclude_seen = exclude_seen
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Parameters by name, those of the estimators among them."""
+        """Parameters by name, those of the estimators among them.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr.baselines import SequentialRules
+        >>> from sklearn_dr4sr.recommenders import RankBlend
+        >>> RankBlend([("rules", SequentialRules(max_gap=3))]).get_params()["rules__max_gap"]
+        3
+        """
         return self._get_params("estimators", deep=deep)
 
     def set_params(self, **params: Any) -> RankBlend:
-        """Set parameters: of the blend, ``name__parameter``, or an estimator by its name."""
+        """Set parameters: of the blend, ``name__parameter``, or an estimator by its name.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr.baselines import MarkovChain, SequentialRules
+        >>> from sklearn_dr4sr.recommenders import RankBlend
+        >>> blend = RankBlend([("chain", MarkovChain()), ("rules", SequentialRules())])
+        >>> blend.set_params(chain="drop", rules__max_gap=3).estimators
+        [('chain', 'drop'), ('rules', SequentialRules(max_gap=3))]
+        """
         self._set_params("estimators", **params)
         return self
 

@@ -268,6 +268,16 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
             On a parameter out of range; on bad input, naming the row; if there is no pattern.
         FloatingPointError
             If loss or weights turn NaN or infinite, naming epoch and batch.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr import DatasetRegenerator
+        >>> from sklearn_dr4sr.datasets import make_sequences
+        >>> regenerator = DatasetRegenerator(
+        ...     2, item_embedding="random", embedding_dim=8, max_epochs=2, random_state=0
+        ... ).fit(make_sequences(60, 20, random_state=0))
+        >>> [epoch["epoch"] for epoch in regenerator.history_]
+        [1, 2]
         """
         self._check_parameters()
         resolve_device(self.device)
@@ -366,6 +376,17 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
         ------
         NotFittedError, ValueError, TypeError
             Before ``fit``; on a parameter out of range; on bad input.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr import DatasetRegenerator
+        >>> from sklearn_dr4sr.datasets import make_sequences
+        >>> sequences = make_sequences(60, 20, random_state=0)
+        >>> regenerator = DatasetRegenerator(
+        ...     2, item_embedding="random", embedding_dim=8, max_epochs=1, random_state=0
+        ... ).fit(sequences)
+        >>> regenerator.transform(sequences[:10])
+        SequenceDataset(10 rows, patterns not yet made)
         """
         check_is_fitted(self, "items_")
         self._check_parameters()
