@@ -69,7 +69,7 @@ def to_onnx(recommender: SequentialRecommender, path: str | PathLike | None = No
     NotFittedError
         Before ``fit``.
     TypeError
-        If it is no SequentialRecommender.
+        If it is no SequentialRecommender (of a Pipeline, pass the last step: ``pipe[-1]``).
     ValueError
         If its module makes constants of the sizes of its input.
     ImportError
@@ -93,7 +93,10 @@ def to_onnx(recommender: SequentialRecommender, path: str | PathLike | None = No
     (1, 3)
     """
     if not isinstance(recommender, SequentialRecommender):
-        raise TypeError(f"to_onnx: expected a SequentialRecommender, got {recommender!r}")
+        advice = "; pass its last step, pipe[-1]" if hasattr(recommender, "steps") else ""
+        raise TypeError(
+            f"to_onnx: expected a SequentialRecommender, got {type(recommender).__name__}{advice}"
+        )
     check_is_fitted(recommender, "items_")
     try:
         import onnx
