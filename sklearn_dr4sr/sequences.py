@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ._parameters import LENGTH, check_number
+
 __all__ = ["Sequences", "as_sequences"]
 
 
@@ -165,6 +167,7 @@ class Sequences(Sequence):
 
     def last(self, n: int) -> Sequences:
         """Keep the last ``n`` items of each row."""
+        check_number("n", n, 0, integer=True)
         if len(self) == 0 or self.lengths.max() <= n:
             return self
         lengths = np.minimum(self.lengths, n)
@@ -175,6 +178,7 @@ class Sequences(Sequence):
 
     def drop_last(self, n: int = 1) -> Sequences:
         """Leave the last ``n`` items of each row out (a shorter row becomes empty)."""
+        check_number("n", n, 0, integer=True)
         lengths = np.maximum(self.lengths - n, 0)
         return Sequences.from_codes(
             self.codes[ranges(self.offsets[:-1], lengths)], _offsets(lengths), self.items
@@ -224,6 +228,8 @@ class Sequences(Sequence):
 
     def padded(self, width: int | None = None, *, fill: int = -1) -> np.ndarray:
         """Codes as a right-padded matrix, shape (n_rows, width), the last ``width`` items kept."""
+        if width is not None:
+            check_number("width", width, 0, LENGTH, integer=True)
         kept = self if width is None else self.last(width)
         lengths = kept.lengths
         width = width or int(lengths.max(initial=0))

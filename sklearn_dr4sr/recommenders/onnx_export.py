@@ -13,6 +13,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from .._parameters import as_path
 from .base import SequentialRecommender
 from .training import last_states
 
@@ -98,6 +99,7 @@ def to_onnx(recommender: SequentialRecommender, path: str | PathLike | None = No
             f"to_onnx: expected a SequentialRecommender, got {type(recommender).__name__}{advice}"
         )
     check_is_fitted(recommender, "items_")
+    path = None if path is None else as_path("path", path)
     try:
         import onnx
         import onnxscript  # noqa: F401  (torch.onnx needs it)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
+from .._parameters import as_path
 from .._torch import isolated, resolve_device
 from ..dataset import SequenceDataset
 from ..sequences import Sequences
@@ -84,7 +85,7 @@ class Storable:
         arrays = {f"module.{name}": v.cpu().numpy() for name, v in weights.items()}
         arrays |= {f"extra.{name}": v for name, v in self._extra_arrays().items()}
         arrays["popularity"] = self.popularity_
-        folder = Path(folder)
+        folder = as_path("folder", folder)
         folder.mkdir(parents=True, exist_ok=True)
         _safetensors().numpy.save_file(
             {name: np.ascontiguousarray(v) for name, v in arrays.items()},
@@ -116,6 +117,7 @@ class Storable:
         ImportError
             Without safetensors.
         """
+        folder = as_path("folder", folder)
         stored = _read_json(_inside(folder, "model.json"))
         model = _estimator(stored, cls).set_params(device=device)
         model._check_parameters()
