@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ._parameters import check_choice
 from .sequences import Sequences
 
 __all__ = ["Interactions", "sequences_from_interactions"]
@@ -121,8 +122,7 @@ def sequences_from_interactions(
     """
     if not isinstance(min_count, (int, np.integer)) or isinstance(min_count, bool) or min_count < 1:
         raise ValueError(f"min_count must be an integer of at least 1, got {min_count!r}")
-    if duplicates not in ("keep", "first", "last"):
-        raise ValueError(f"duplicates must be 'keep', 'first' or 'last', got {duplicates!r}")
+    check_choice("duplicates", duplicates, ("keep", "first", "last"))
     table = _read(frame, (user, item, time))
     users, row = _ids(table[user], user)
     items, code = _ids(table[item], item)

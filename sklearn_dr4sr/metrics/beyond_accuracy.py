@@ -226,7 +226,7 @@ def intra_list_diversity_at_k(
     codes, ranked = encode_ranking(y_pred, k)
     if k < 2:
         raise ValueError(f"k must be at least 2 for a distance between items, got {k}")
-    given = as_sequences([list(np.asarray(items).tolist())])
+    given = as_sequences([np.asarray(items).tolist()])
     vectors = as_numbers("embeddings", embeddings)
     if vectors.ndim != 2 or len(vectors) != len(given.codes):
         raise ValueError(

@@ -118,10 +118,15 @@ class Storable:
             Without safetensors.
         """
         folder = as_path("folder", folder)
-        stored = _read_json(_inside(folder, "model.json"))
-        model = _estimator(stored, cls).set_params(device=device)
-        model._check_parameters()
-        items = _items(stored["items"])
+        path = _inside(folder, "model.json")
+        stored = _read_json(path)
+        try:
+            _check_fitted(stored["fitted"])
+            model = _estimator(stored, cls).set_params(device=device)
+            model._check_parameters()
+            items = _items(stored["items"])
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
         arrays = _read_arrays(_inside(folder, "weights.safetensors"), model, len(items))
         resolved = resolve_device(device)
         empty = SequenceDataset(Sequences.from_codes([], [0, 0], items))
@@ -187,7 +192,6 @@ def _read_json(path: Path) -> dict[str, Any]:
             f"{path}: expected format 1, got {stored['format']!r}: if a later version of "
             "sklearn_dr4sr wrote it, read it with that one"
         )
-    _check_fitted(stored["fitted"])
     return stored
 
 
