@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 __all__ = [
+    "as_path",
     "check_choice",
     "check_flag",
     "check_jobs",
     "check_number",
     "check_path",
+    "check_share",
     "check_some",
     "check_verbose",
 ]
@@ -60,6 +63,12 @@ def check_number(
     raise ValueError(f"{name} must be {what} {least} {low}{upper}, got {value!r}")
 
 
+def check_share(name: str, value: Any) -> None:
+    """Raise ValueError unless ``value`` is a number between 0 and 1, neither of them."""
+    if not isinstance(value, (float, np.floating)) or not 0 < value < 1:
+        raise ValueError(f"{name} must lie between 0 and 1, got {value!r}")
+
+
 def check_flag(name: str, value: Any) -> None:
     """Raise ValueError unless ``value`` is True or False."""
     if not isinstance(value, (bool, np.bool_)):
@@ -98,6 +107,14 @@ def check_path(name: str, value: Any) -> None:
             possible = False
         if not possible:
             raise ValueError(f"{name}: {value!r} cannot be a path")
+
+
+def as_path(name: str, value: Any) -> Path:
+    """Make a path, or raise TypeError or ValueError: to ``open``, a number is an open file."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name}: expected a text or a path, got {value!r}")
+    check_path(name, value)
+    return Path(value)
 
 
 def check_verbose(value: Any) -> None:

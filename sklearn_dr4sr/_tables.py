@@ -10,6 +10,9 @@ from .sequences import as_sequences, positions_in
 
 __all__ = ["codes_of", "long_table", "row_ids"]
 
+#: Frames other than pandas' that narwhals makes.
+_LIBRARIES = ("cudf", "modin", "polars", "pyarrow")
+
 
 def long_table(columns: dict[str, np.ndarray], like: Any = None) -> Any:
     """Make a frame of columns of one length.
@@ -18,7 +21,7 @@ def long_table(columns: dict[str, np.ndarray], like: Any = None) -> Any:
     ----------
     columns : dict of str to 1-D arrays
     like : object, default=None
-        A polars or pyarrow column, say, whose library the frame is to be of.
+        A column or a frame of polars or pyarrow, say, whose library the frame is to be of.
 
     Returns
     -------
@@ -29,10 +32,9 @@ def long_table(columns: dict[str, np.ndarray], like: Any = None) -> Any:
     try:
         import narwhals as nw
 
-        series = nw.from_native(like, series_only=True, pass_through=True)
-        if isinstance(series, nw.Series) and not series.implementation.is_pandas():
+        if (library := type(like).__module__.partition(".")[0]) in _LIBRARIES:
             plain = {name: column.tolist() for name, column in columns.items()}
-            return nw.from_dict(plain, backend=series.implementation).to_native()
+            return nw.from_dict(plain, backend=library).to_native()
     except ImportError:
         pass
     try:

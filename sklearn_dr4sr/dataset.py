@@ -156,12 +156,12 @@ class SequenceDataset(Exchange):
         """The patterns with their columns, made on first reading."""
         if self._table is None:
             made = self._make()
-            self._make = None
-            if isinstance(made, tuple):
-                self._table, weights = made
+            table, weights = made if isinstance(made, tuple) else (made, None)
+            if not isinstance(table, PatternTable):
+                raise TypeError(f"patterns: the callable must return a PatternTable, got {made!r}")
+            self._table, self._make = table, None
+            if weights is not None:
                 self._weights = self._checked_weights(weights)
-            else:
-                self._table = made
         return self._table
 
     @property

@@ -7,7 +7,7 @@ from os import PathLike
 import numpy as np
 from sklearn.utils import check_random_state
 
-from ._parameters import check_number
+from ._parameters import as_path, check_number
 from .files import TABLES, is_integer, read_file, table_suffix
 from .interactions import Interactions, sequences_from_interactions
 from .public_data import fetch_amazon, fetch_gowalla, fetch_movielens, load_yelp
@@ -88,6 +88,7 @@ def load_sequences(
     ...     list(load_sequences(path, user="who"))
     [['pot'], ['cup', 'tea']]
     """
+    path = as_path("path", path)
     if table_suffix(path) is not None:
         frame, columns = read_file(path, (user, item, time), names)
         try:
@@ -105,7 +106,7 @@ def load_sequences(
         ("names", names, None),
         ("return_details", return_details, False),
     ):
-        if value != default:
+        if value is not default and not (type(value) is type(default) and value == default):
             raise ValueError(
                 f"{path}: {name}={value!r} is for tables ({', '.join(TABLES)}); this file is read "
                 "as the paper's text format, which has neither columns nor times"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from html import escape
 from itertools import pairwise
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ._parameters import COUNT, as_path, check_number
 from ._tables import long_table
 from .parquet import read_parquet, write_parquet
 from .patterns import ORIGINS
@@ -90,7 +90,7 @@ class Exchange:
         """
         patterns = self.patterns
         names = _names(patterns, lambda name: name.split() == [name], "text", "white space")
-        with open(path, "w", encoding="utf-8", newline="\n") as file:
+        with open(as_path("path", path), "w", encoding="utf-8", newline="\n") as file:
             for row, pattern in zip(self.source.tolist(), _split(patterns, names), strict=True):
                 if pattern:
                     file.write(" ".join([str(row), *pattern]) + "\n")
@@ -145,7 +145,7 @@ class Exchange:
         }
         if self.weights is not None:
             fields["weight:float"] = self.weights
-        folder = Path(folder)
+        folder = as_path("folder", folder)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{folder.resolve().name}.inter"
         with open(path, "w", encoding="utf-8", newline="\n") as file:
@@ -213,6 +213,7 @@ class Exchange:
         Parameters
         ----------
         row : int
+            From 0, or from the end where it is negative.
 
         Returns
         -------
@@ -235,6 +236,7 @@ class Exchange:
 
     def _explained(self, row: int) -> list[tuple[str, list[str]]]:
         """Label and items of a row's history, and of each of its patterns."""
+        check_number("row", row, -COUNT, integer=True)
         history = self.histories[row]
         part = self[[row]]
         table, weights = part.table, part.weights

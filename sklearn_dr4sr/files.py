@@ -7,6 +7,7 @@ import gzip
 import json
 import math
 import sys
+import zlib
 from array import array
 from collections.abc import Iterable, Sequence
 from os import PathLike
@@ -56,6 +57,13 @@ def read_file(
         With the line, or the column, that is wrong.
     """
     delimiter, usual = TABLES[table_suffix(path)]
+    for what, given in zip(("user", "item", "time"), wanted, strict=True):
+        if given is not None and not isinstance(given, str):
+            raise TypeError(f"{what}: expected the name of a column, got {given!r}")
+    if names is not None and not (
+        isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names)
+    ):
+        raise TypeError(f"names: expected a list of the columns' names, got {names!r}")
     columns = tuple(
         given if given is not None else name for given, name in zip(wanted, usual, strict=True)
     )
@@ -66,7 +74,10 @@ def read_file(
     recbole = table_suffix(path) == ".inter"
     opened = gzip.open if str(path).endswith(".gz") else open
     with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-        return read_delimited(file, path, columns, delimiter, names, typed=recbole), columns
+        try:
+            return read_delimited(file, path, columns, delimiter, names, typed=recbole), columns
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise ValueError(f"{path}: not a whole gzip file ({error})") from None
 
 
 def table_suffix(path: str | PathLike) -> str | None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import re
+from datetime import date
+from numbers import Number
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ._parameters import check_choice
 from .sequences import Sequences
 
 __all__ = ["Interactions", "sequences_from_interactions"]
@@ -40,6 +45,36 @@ class Interactions(NamedTuple):
     times: np.ndarray
     dropped: dict[str, int]
 
+    def describe(self) -> dict[str, Any]:
+        """Count what a paper reports of its data, where times are known.
+
+        Returns
+        -------
+        dict
+            What :meth:`Sequences.describe` counts, and ``ties`` (share of interactions at the time
+            of their row's previous one: their order is the table's), ``time_first``, ``time_last``
+            and ``dropped``.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from sklearn_dr4sr.datasets import sequences_from_interactions
+        >>> log = pd.DataFrame({"user": [1, 1, 1, 2], "item": [5, 6, 7, 5], "time": [3, 3, 4, 3]})
+        >>> made = sequences_from_interactions(log, min_count=1, return_details=True)
+        >>> counts = made.describe()
+        >>> counts["n_interactions"], counts["ties"], counts["dropped"]["rare"]
+        (4, 0.25, 0)
+        """
+        rows, times = self.sequences.rows, self.times
+        ties = (rows[1:] == rows[:-1]) & (times[1:] == times[:-1])
+        return {
+            **self.sequences.describe(),
+            "ties": float(ties.sum() / len(times)),
+            "time_first": times.min(),
+            "time_last": times.max(),
+            "dropped": self.dropped,
+        }
+
 
 def sequences_from_interactions(
     frame: Any,
@@ -59,7 +94,7 @@ def sequences_from_interactions(
         A row an interaction; any eager frame that narwhals takes. Not modified.
     user, item, time : str
         Names of its columns. Users and items are integers (not negative) or strings; times are
-        numbers or dates.
+        numbers, also as text, or dates (without a time zone, or in UTC where they have one).
     min_count : int, default=5
         Users and items with fewer interactions are left out, again and again until none is left
         (the k-core; 5 in the paper). 1 keeps all.
@@ -96,8 +131,7 @@ def sequences_from_interactions(
     """
     if not isinstance(min_count, (int, np.integer)) or isinstance(min_count, bool) or min_count < 1:
         raise ValueError(f"min_count must be an integer of at least 1, got {min_count!r}")
-    if duplicates not in ("keep", "first", "last"):
-        raise ValueError(f"duplicates must be 'keep', 'first' or 'last', got {duplicates!r}")
+    check_choice("duplicates", duplicates, ("keep", "first", "last"))
     table = _read(frame, (user, item, time))
     users, row = _ids(table[user], user)
     items, code = _ids(table[item], item)
@@ -140,11 +174,13 @@ def _read(frame: Any, names: tuple[str, ...]) -> Any:
             "sequences_from_interactions needs narwhals: pip install narwhals"
         ) from None
     try:
-        table = nw.from_native(frame, eager_only=True)
+        table = nw.from_native(frame)
     except TypeError:
         raise TypeError(
             f"frame: expected a pandas, polars or pyarrow table, got {type(frame).__name__}"
         ) from None
+    if isinstance(table, nw.LazyFrame):  # its rows may come in any order, and times tie
+        raise TypeError(f"frame: a {type(frame).__name__} has no rows yet, pass frame.collect()")
     for name in names:
         if not isinstance(name, str) or name not in table.columns:
             raise ValueError(f"frame has no column {name!r}, but {list(table.columns)}")
@@ -175,6 +211,8 @@ def _ids(column: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 def _times(column: Any, name: str) -> np.ndarray:
     values = column.to_numpy()
+    if values.dtype.kind in "OUT":
+        values = _parsed(values.tolist(), name)
     if values.dtype.kind not in "iufM":
         raise TypeError(f"column {name!r}: expected numbers or dates, got {values.dtype}")
     bad = np.isnat(values) if values.dtype.kind == "M" else ~np.isfinite(values)
@@ -182,6 +220,38 @@ def _times(column: Any, name: str) -> np.ndarray:
         row = int(bad.argmax())
         raise ValueError(f"row {row}, {name!r}: expected a time, got {values[row]}")
     return values
+
+
+def _parsed(listed: list, name: str) -> np.ndarray:
+    """Make times of objects or texts: all of them dates, or all numbers."""
+    dates = isinstance(listed[0], (date, np.datetime64))
+    for row, value in enumerate(listed):
+        if not (isinstance(value, (date, np.datetime64)) if dates else _is_number(value)):
+            wanted = "a date as in row 0" if dates else "a number or a date"
+            text = "; make dates of texts first (pandas.to_datetime, say)"
+            raise TypeError(
+                f"row {row}, column {name!r}: expected {wanted}, got {value!r}"
+                + text * isinstance(value, str)
+            )
+    if dates:
+        return np.array(list(map(_utc, listed)), dtype="datetime64[us]")
+    whole = all(isinstance(v, int) or re.fullmatch(r"[+-]?\d+", str(v)) for v in listed)
+    values = np.array(list(map(int if whole else float, listed)))  # exact, where floats tie
+    return values if values.dtype != object else values.astype(float)
+
+
+def _utc(moment: Any) -> np.datetime64:
+    if getattr(moment, "tzinfo", None) is None:
+        return np.datetime64(moment, "us")
+    return np.datetime64(moment.replace(tzinfo=None), "us") - np.timedelta64(moment.utcoffset())
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        known = isinstance(value, (Number, str)) and not isinstance(value, bool)
+        return known and math.isfinite(float(value))
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def _once(key: np.ndarray, last: bool) -> np.ndarray:

@@ -97,6 +97,10 @@ def check_no_leakage(
     ...
     AssertionError: the held-out validation item leaked: 1125900980584448 in Cheat.items_[4]
     """
+    if not all(hasattr(split, part) for part in LeaveOneOutSplit._fields):
+        raise TypeError(
+            f"split: expected one that leave_one_out or global_time_split made, got {split!r:.80}"
+        )
     _check_split(split)
     planted, markers = _plant(split)
     model = clone(estimator)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ._parameters import as_path
 from .patterns import ORIGINS, PatternTable
 from .sequences import Sequences
 
@@ -31,13 +32,14 @@ def write_parquet(
     structs = pa.StructArray.from_arrays(list(fields.values()), names=list(fields))
     bounds = np.searchsorted(table.source, np.arange(len(histories) + 1))
     patterns = pa.LargeListArray.from_arrays(pa.array(bounds), structs)
-    pq.write_table(pa.table({"history": _list_array(pa, histories), "patterns": patterns}), path)
+    made = pa.table({"history": _list_array(pa, histories), "patterns": patterns})
+    pq.write_table(made, as_path("path", path))
 
 
 def read_parquet(path: str | PathLike) -> tuple[Sequences, PatternTable, np.ndarray | None]:
     """Read histories, patterns and weights, or raise ValueError with the column that is wrong."""
     pa, pq = import_pyarrow()
-    with open(path, "rb") as file:
+    with open(as_path("path", path), "rb") as file:
         try:
             read = pq.ParquetFile(file).read()
         except (pa.ArrowException, OSError) as error:  # a damaged page is an OSError

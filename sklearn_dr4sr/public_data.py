@@ -16,6 +16,7 @@ import numpy as np
 from sklearn.datasets import fetch_file, get_data_home
 from sklearn.utils import Bunch
 
+from ._parameters import as_path
 from .files import read_delimited, read_json_lines
 from .interactions import sequences_from_interactions
 
@@ -154,7 +155,7 @@ def fetch_amazon(
     >>> beauty = fetch_amazon("Beauty")  # doctest: +SKIP
     >>> beauty.sequences.describe()  # doctest: +SKIP
     """
-    if category not in _CATEGORIES:
+    if not isinstance(category, str) or category not in _CATEGORIES:
         raise ValueError(f"category must be one of {', '.join(_CATEGORIES)}, got {category!r}")
     url = f"{_AMAZON}/ratings_{category}.csv"
     path = _fetch(url, data_home, sha256, n_retries, delay)
@@ -210,7 +211,7 @@ def fetch_movielens(
     >>> from sklearn_dr4sr.datasets import fetch_movielens
     >>> fetch_movielens("100k").sequences  # doctest: +SKIP
     """
-    if name not in _MOVIELENS_FILES:
+    if not isinstance(name, str) or name not in _MOVIELENS_FILES:
         raise ValueError(f"name must be one of {', '.join(_MOVIELENS_FILES)}, got {name!r}")
     archive, member, delimiter = _MOVIELENS_FILES[name]
     url = f"{_MOVIELENS}/{archive}"
@@ -326,7 +327,8 @@ def load_yelp(
     >>> load_yelp("yelp_academic_dataset_review.json", since="2019-01-01")  # doctest: +SKIP
     """
     columns = ("user_id", "business_id", "date")
-    opened = gzip.open if str(path).endswith(".gz") else open
+    path = as_path("path", path)
+    opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rt", encoding="utf-8") as file:
         frame = _read(path, lambda: read_json_lines(file, path, columns))
     inside = frame["date"].notna()

@@ -228,9 +228,9 @@ class BaseRecommender(SequenceInput, BaseEstimator):
         -------
         DataFrame with the columns "user", "item", "score" and "rank"
             Row after row of ``X``, best first, ranks from 1; scores are those of
-            ``decision_function``, equal ones in the order of ``items_``. Of pandas, or of the
-            library of ``user_ids`` where that is a polars or pyarrow column and narwhals is
-            installed; without pandas a dict of arrays.
+            ``decision_function``, equal ones in the order of ``items_``. Of the library of
+            ``user_ids`` (without them, of ``X``) where that is a column or a frame of polars or
+            pyarrow and narwhals is installed, else of pandas; without pandas a dict of arrays.
 
         Raises
         ------
@@ -264,7 +264,7 @@ class BaseRecommender(SequenceInput, BaseEstimator):
         columns = {"user": users[row], "item": self.items_[codes[row, place]]}
         if with_scores:
             columns["score"] = scores[row, place]
-        return long_table({**columns, "rank": place + 1}, like=user_ids)
+        return long_table({**columns, "rank": place + 1}, like=X if user_ids is None else user_ids)
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Score every item for each row, seen ones included.

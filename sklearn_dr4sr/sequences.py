@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
+
+from ._parameters import LENGTH, check_number
 
 __all__ = ["Sequences", "as_sequences"]
 
@@ -202,6 +205,7 @@ class Sequences(Sequence):
         >>> list(Sequences([[1, 2, 3], [4]]).last(2))
         [[2, 3], [4]]
         """
+        check_number("n", n, 0, integer=True)
         if len(self) == 0 or self.lengths.max() <= n:
             return self
         lengths = np.minimum(self.lengths, n)
@@ -219,6 +223,7 @@ class Sequences(Sequence):
         >>> list(Sequences([[1, 2, 3], [4]]).drop_last())
         [[1, 2], []]
         """
+        check_number("n", n, 0, integer=True)
         lengths = np.maximum(self.lengths - n, 0)
         return Sequences.from_codes(
             self.codes[ranges(self.offsets[:-1], lengths)], _offsets(lengths), self.items
@@ -232,15 +237,17 @@ class Sequences(Sequence):
         dict
             ``n_rows``, ``n_items``, ``n_interactions``, ``density`` (interactions over rows times
             items), ``length_min``, ``length_median``, ``length_mean``, ``length_max``,
-            ``repeats`` (share of interactions whose item the row already held), and ``hash``, equal
-            where the rows are equal: the same data, whatever they were read from.
+            ``lengths`` (how many rows there are of each length), ``repeats`` (share of interactions
+            whose item the row already held), and ``hash``, equal where the rows are equal: the same
+            data, whatever they were read from. Ties need times, which sequences do not keep:
+            :meth:`~sklearn_dr4sr.datasets.Interactions.describe` counts them.
 
         Examples
         --------
         >>> from sklearn_dr4sr import Sequences
         >>> counts = Sequences([[1, 2, 1], [2]]).describe()
-        >>> counts["n_interactions"], counts["density"], counts["repeats"]
-        (4, 1.0, 0.25)
+        >>> counts["n_interactions"], counts["density"], counts["lengths"], counts["repeats"]
+        (4, 1.0, {1: 1, 3: 1}, 0.25)
         """
         used = self.compact()
         pairs = used.rows * max(1, len(used.items)) + used.codes
@@ -257,6 +264,9 @@ class Sequences(Sequence):
             "length_median": float(np.median(lengths)) if len(used) else 0.0,
             "length_mean": n / max(1, len(used)),
             "length_max": int(lengths.max(initial=0)),
+            "lengths": dict(
+                zip(*(a.tolist() for a in np.unique(lengths, return_counts=True)), strict=True)
+            ),
             "repeats": 1 - len(np.unique(pairs)) / n if n else 0.0,
             "hash": digest.hexdigest(),
         }
@@ -271,6 +281,8 @@ class Sequences(Sequence):
         array([[ 0,  1,  2],
                [ 1, -1, -1]])
         """
+        if width is not None:
+            check_number("width", width, 0, LENGTH, integer=True)
         kept = self if width is None else self.last(width)
         lengths = kept.lengths
         width = width or int(lengths.max(initial=0))
@@ -287,7 +299,8 @@ def as_sequences(X: Any) -> Sequences:
     X : list or tuple of sequences, object array, 2-D integer array, Sequences, SequenceDataset
         Rows of item ids, oldest first: all ``int`` (not negative) or all ``str``. A row may be
         empty. In a 2-D array, and there only, 0 is padding. Of a ``SequenceDataset`` the histories
-        are taken.
+        are taken. A table of interactions, one a line, is none of these: see
+        :func:`~sklearn_dr4sr.datasets.sequences_from_interactions`.
 
     Returns
     -------
@@ -315,6 +328,7 @@ def as_sequences(X: Any) -> Sequences:
             "sparse input is not supported: a sparse matrix has no order of items; "
             "pass a list of item sequences"
         )
+    _reject_log(X)
     if hasattr(X, "__array__") and not isinstance(X, np.ndarray):
         X = np.asarray(X)
     if isinstance(X, np.ndarray):
@@ -324,7 +338,7 @@ def as_sequences(X: Any) -> Sequences:
             raise ValueError(
                 f"expected item sequences, got an array of shape {X.shape} and dtype {X.dtype}. "
                 "Reshape your data: pass a list of sequences, a 1-D object array of sequences "
-                "or a zero-padded 2-D integer array"
+                "or a zero-padded 2-D integer array" + _wrap(X)
             )
     elif not isinstance(X, (list, tuple)):
         raise TypeError(
@@ -406,13 +420,14 @@ def _from_padded(X: np.ndarray) -> Sequences:
             row = int(numbers.index(False)) // X.shape[1]
             raise TypeError(
                 f"row {row}: the argument must be a list of sequences for string ids; a 2-D array "
-                f"holds numbers, zero-padded, got {_short(X.ravel()[numbers.index(False)])}"
+                f"holds numbers, zero-padded, got {_short(X.ravel()[numbers.index(False)])}; "
+                + _LOG_ADVICE
             )
         X = X.astype(float)
     if X.dtype.kind not in "iuf":
         raise TypeError(
             f"a 2-D array must hold zero-padded integers, got the dtype {X.dtype}; "
-            "pass string ids as a list of sequences"
+            f"pass string ids as a list of sequences; {_LOG_ADVICE}"
         )
     if X.dtype.kind == "f":
         _reject(~np.isfinite(X), X, "Input contains NaN or infinity; item ids are integers")
@@ -421,6 +436,44 @@ def _from_padded(X: np.ndarray) -> Sequences:
     present = X != 0
     items, codes = np.unique(X[present].astype(np.int64), return_inverse=True)
     return Sequences.from_codes(codes.ravel(), _offsets(present.sum(axis=1)), items)
+
+
+#: Words for what, who and when in the columns of a log; a padded matrix has columns of one kind.
+_LOG_WORDS = (
+    "item|product|movie|book|song|track|article|asin|sku",
+    "user|customer|visitor|session|reviewer|member",
+    "time|date|^ts$",
+)
+_LOG_ADVICE = (
+    "a table of interactions, one a line, becomes item sequences by "
+    "sklearn_dr4sr.datasets.sequences_from_interactions(X, user=..., item=..., time=...)"
+)
+
+
+def _reject_log(X: Any) -> None:
+    """Say where a table of interactions is to go: one of integers would pass for a matrix."""
+    if hasattr(X, "collect") and hasattr(X, "lazy"):
+        raise TypeError(f"X: a {type(X).__name__} has no rows yet, call .collect(); {_LOG_ADVICE}")
+    if isinstance(X, Mapping):
+        names = list(X)
+    else:  # of numpy; of pyarrow; of others
+        names = getattr(X, "column_names", getattr(X, "columns", ()))
+        names = getattr(getattr(X, "dtype", None), "names", None) or names
+    kinds = [
+        next((kind for kind, words in enumerate(_LOG_WORDS) if re.search(words, name.lower())), -1)
+        for name in (list(names) if np.iterable(names) else ())
+        if isinstance(name, str)
+    ]
+    if len({*kinds} - {-1}) > 1:
+        raise TypeError(f"X has the columns {_short(list(names))}: {_LOG_ADVICE}")
+
+
+def _wrap(X: Any) -> str:
+    """Advice for a single history, a list of ids where a list of rows is to be."""
+    ids = X.ravel().tolist() if isinstance(X, np.ndarray) else list(X)
+    if not ids or not all(isinstance(item, (int, str)) for item in ids):
+        return ""
+    return f"; wrap a single history, which is one row: {_short([ids])}"
 
 
 def _reject(bad: np.ndarray, X: np.ndarray, why: str) -> None:
@@ -436,7 +489,7 @@ def _from_rows(rows: Any) -> Sequences:
         if isinstance(row, (str, bytes)) or not isinstance(
             row, (list, tuple, np.ndarray, Sequence)
         ):
-            raise _bad_row(number, row)
+            raise _bad_row(number, row, _wrap(rows))
         if isinstance(row, np.ndarray) and row.ndim != 1:
             raise _bad_row(number, row)
     lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
@@ -469,10 +522,10 @@ def _from_rows(rows: Any) -> Sequences:
     )
 
 
-def _bad_row(number: int, row: Any) -> Exception:
+def _bad_row(number: int, row: Any, advice: str = "") -> Exception:
     return TypeError(
         f"row {number}: expected a sequence of item ids, argument must be a list, a tuple or a "
-        f"1-D array, got {type(row).__name__}: {_short(row)}"
+        f"1-D array, got {type(row).__name__}: {_short(row)}{advice}"
     )
 
 

@@ -6,14 +6,23 @@ import signal
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from sklearn_dr4sr.datasets import load_sequences
 from sklearn_dr4sr.model_selection import leave_one_out
 
 # On a busy machine any example may take longer than hypothesis' 200 ms.
 settings.register_profile("no deadline", deadline=None)
-settings.load_profile("no deadline")
+# Of mutants (mutmut) each is to meet the same few examples, and needs no smallest one.
+settings.register_profile(
+    "mutants",
+    deadline=None,
+    max_examples=30,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "no deadline"))
 
 
 def pytest_collection_modifyitems(items):

@@ -1,10 +1,13 @@
 """Every public entry, given anything, works or says in its own words what it was given where.
 
-A few cases by default; ``DR4SR_FUZZ=10000 pytest tests/test_fuzz.py`` for as many of each kind.
+A few cases by default; ``DR4SR_FUZZ=10000 pytest tests/test_fuzz.py`` for so many in all, in equal
+shares (parameters: ten shares), ``--hypothesis-seed`` for the same ones again and
+``--hypothesis-show-statistics`` for how many of each test ran.
 """
 
 import array
 import collections
+import contextlib
 import datetime
 import decimal
 import fractions
@@ -16,6 +19,7 @@ import types
 import warnings
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -24,19 +28,32 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_dtypes, array_shapes, arrays, scalar_dtypes
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from test_common import ESTIMATORS, TINY
 
 import sklearn_dr4sr
-from sklearn_dr4sr import PatternMiner, SequenceDataset, Sequences
+from sklearn_dr4sr import PatternMiner, SequenceDataset, Sequences, metrics, plotting
 from sklearn_dr4sr.augmentation import RandomSubsequences
 from sklearn_dr4sr.baselines import MarkovChain, SequentialRules
-from sklearn_dr4sr.datasets import load_sequences, make_sequences, sequences_from_interactions
-from sklearn_dr4sr.metrics import ndcg_at_k, ranking_scorer, recall_at_k
+from sklearn_dr4sr.datasets import (
+    fetch_amazon,
+    fetch_movielens,
+    load_sequences,
+    load_yelp,
+    make_sequences,
+    sequences_from_interactions,
+)
+from sklearn_dr4sr.leakage import check_no_leakage
+from sklearn_dr4sr.metrics import ranking_scorer
 from sklearn_dr4sr.model_selection import LeaveLastOut, global_time_split, leave_one_out
-from sklearn_dr4sr.recommenders import SASRec
+from sklearn_dr4sr.recommenders import SASRec, to_onnx
 
-CASES = int(os.environ.get("DR4SR_FUZZ", "25"))
+#: Shares of the cases: one a test, but ten of the parameters and two of the made sequences.
+SHARES = 60
+mpl.use("Agg")
+plt = pytest.importorskip("matplotlib.pyplot")
+CASES = -(-int(os.environ.get("DR4SR_FUZZ", "600")) // SHARES)
 fuzzed = settings(
     max_examples=CASES,
     deadline=None,
@@ -198,6 +215,17 @@ def test_data(entry, X):
 
 
 @fuzzed
+@given(which=st.integers(0, len(ESTIMATORS) - 1), X=anything, y=st.one_of(st.none(), anything))
+def test_fits(which, X, y):
+    """Any estimator, given any data: what failed to fit has learned nothing."""
+    model = clone(ESTIMATORS[which])
+    before = set(vars(model))
+    made = works_or_says_why(lambda: model.fit(X, y), ("y", *DATA))
+    if isinstance(made, Exception):
+        assert set(vars(model)) == before
+
+
+@fuzzed
 @given(rows=good_rows, y=st.one_of(st.lists(any_id, max_size=5), odd, matrices()))
 def test_held_out_items(rows, y):
     works_or_says_why(lambda: MarkovChain().fit(rows, y), ("y", *DATA))
@@ -213,9 +241,60 @@ def test_held_out_items(rows, y):
     k=st.one_of(st.integers(-1, 5), odd),
 )
 def test_metrics(y_true, y_pred, k):
-    for metric in (recall_at_k, ndcg_at_k):
+    for name in ("recall", "ndcg", "mrr", "map", "hit_rate"):
+        metric = getattr(metrics, f"{name}_at_k")
         made = works_or_says_why(lambda m=metric: m(y_true, y_pred, k), ("y", "k must", "y_pred"))
         assert isinstance(made, Exception) or 0 <= made <= 1
+
+
+ranking = st.lists(st.lists(st.integers(0, 9), min_size=3, max_size=3), min_size=1, max_size=4)
+
+
+@fuzzed
+@given(
+    y_pred=st.one_of(ranking, matrices(), st.lists(row, max_size=4), odd),
+    k=st.one_of(st.integers(1, 3), odd),
+    about=st.one_of(good_rows, st.dictionaries(any_id, any_id, max_size=4), anything),
+    value=odd,
+)
+def test_other_metrics(y_pred, k, about, value):
+    names = ("y_pred", "k must", "catalogue", "train", "count", "item", "matrix", "embedd", *DATA)
+    for name in ("coverage", "gini", "novelty", "average_popularity"):
+        metric = getattr(metrics, f"{name}_at_k")
+        works_or_says_why(lambda m=metric: m(y_pred, k, about), names)
+    works_or_says_why(lambda: metrics.intra_list_diversity_at_k(y_pred, k, about, value), names)
+    works_or_says_why(lambda: metrics.head_tail_recall_at_k([1], y_pred, k, about), ("y", *names))
+    works_or_says_why(
+        lambda: metrics.head_tail_recall_at_k([1], [[1]], 1, [[1]], head_share=value),
+        ("head_share",),
+    )
+    works_or_says_why(lambda: metrics.ranks([1], y_pred, k), ("y_pred", "k must", "y"))
+
+
+numbers = st.one_of(odd, matrices(), st.lists(st.one_of(st.floats(), odd), max_size=4))
+
+
+@fuzzed
+@given(
+    truth=st.one_of(st.lists(st.integers(0, 9), min_size=2, max_size=4), st.lists(any_id), odd),
+    one=st.one_of(ranking, matrices(), odd),
+    two=st.one_of(ranking, odd),
+    values=numbers,
+    option=st.sampled_from(["metrics", "n_resamples", "confidence", "random_state"]),
+    value=odd,
+)
+def test_comparisons(truth, one, two, values, option, value):
+    names = ("y_true", "y_pred", "y has", "row", "k must", "array", "metric", option)
+    if not (option == "n_resamples" and isinstance(value, (int, np.integer)) and value > 10**6):
+        given = {"metrics": "ndcg@2", "n_resamples": 9, option: value}
+        works_or_says_why(lambda: metrics.compare_rankings(truth, one, two, **given), names)
+    works_or_says_why(
+        lambda: metrics.compare_to_baseline(truth, one, value, "mrr@1"), (*names, "rankings")
+    )
+    works_or_says_why(lambda: metrics.sign_flip_test(values, n_resamples=9), ("difference",))
+    works_or_says_why(lambda: metrics.holm(values), ("p_values",))
+    works_or_says_why(lambda: metrics.gini(values), ("counts",))
+    works_or_says_why(lambda: ranking_scorer(value), ("metric",))
 
 
 @fuzzed
@@ -297,6 +376,103 @@ def test_text_files(content):
         made = works_or_says_why(lambda: load_sequences(path), ("rows.txt",))
         if isinstance(made, Exception) and "no sequence" not in str(made):
             assert "line" in str(made) or "UTF-8" in str(made)
+
+
+def lines_of(text):
+    return st.lists(st.lists(text, max_size=4), max_size=4).map(
+        lambda rows: "\n".join("\t".join(row) for row in rows)
+    )
+
+
+cell = st.one_of(st.sampled_from(["1", "2", "a", "2024-01-01", "nan", "inf", "", '"']), st.text())
+
+
+@fuzzed
+@given(
+    content=st.one_of(st.binary(max_size=40), lines_of(cell), st.text(max_size=40)),
+    suffix=st.sampled_from([".tsv", ".csv", ".inter", ".parquet", ".tsv.gz", ".TSV"]),
+    head=st.sampled_from(
+        ["user\titem\ttime\n", "user_id:token\titem_id:token\ttimestamp:float\n", ""]
+    ),
+)
+def test_tables(content, suffix, head):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "table" + suffix)
+        if isinstance(content, str):
+            content = (head + content).encode("utf-8", "surrogatepass")
+        path.write_bytes(content)
+        works_or_says_why(lambda: load_sequences(path), ("table" + suffix,))
+
+
+@fuzzed
+@given(
+    value=odd, option=st.sampled_from(["user", "item", "time", "min_count", "duplicates", "names"])
+)
+def test_options_of_tables(value, option):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "table.csv")
+        path.write_text("user,item,time\n1,2,3\n1,3,4\n")
+        works_or_says_why(
+            lambda: load_sequences(path, **{option: value}), (option, "column", "line")
+        )
+
+
+def of_a_path(call):
+    """Give a path that may not exist: the system's own error is as good."""
+
+    def with_path(value):
+        try:
+            return works_or_says_why(lambda: call(value), ("path", "file", "folder", repr(value)))
+        except OSError:
+            return None
+
+    return with_path
+
+
+def asks_for(name, call):
+    def with_value(value):
+        with contextlib.suppress(IndexError):  # a row that is not there, as of a list
+            works_or_says_why(lambda: call(value), (name, *DATA))
+
+    return with_value
+
+
+DATA_SET = MINER.transform(ROWS)
+SPLIT = leave_one_out(ROWS)
+#: Entries that take one odd thing.
+SINGLE = {
+    "explain": asks_for("row", DATA_SET.explain),
+    "to_onnx": asks_for("to_onnx", to_onnx),
+    "fetch_amazon": asks_for("category", fetch_amazon),
+    "fetch_movielens": asks_for("name", fetch_movielens),
+    "check_no_leakage": asks_for("split", lambda value: check_no_leakage(MarkovChain(), value)),
+    "load_yelp": of_a_path(load_yelp),
+    "load": of_a_path(SASRec.load),
+    "from_parquet": of_a_path(SequenceDataset.from_parquet),
+    "load_sequences": of_a_path(load_sequences),
+    "last": asks_for("n must", Sequences(ROWS).last),
+    "drop_last": asks_for("n must", Sequences(ROWS).drop_last),
+    "padded": asks_for("width", Sequences(ROWS).padded),
+    "PatternLengthDisplay": asks_for("dataset", plotting.PatternLengthDisplay.from_dataset),
+    "PatternSupportDisplay": asks_for("", plotting.PatternSupportDisplay.from_estimator),
+    "PatternWeightsDisplay": asks_for("", plotting.PatternWeightsDisplay.from_dataset),
+    "PopularityDisplay": asks_for("", plotting.PopularityDisplay.from_dataset),
+    "HistoryDisplay": asks_for("row", lambda v: plotting.HistoryDisplay.from_dataset(DATA_SET, v)),
+    "LearningCurveDisplay": asks_for("", plotting.LearningCurveDisplay.from_estimator),
+    "ParameterCurveDisplay": asks_for(
+        "", lambda v: plotting.ParameterCurveDisplay.from_search(v, "x")
+    ),
+    "HitRateDisplay": asks_for("", lambda v: plotting.HitRateDisplay.from_estimator(v, ROWS, Y)),
+}
+
+
+@pytest.mark.parametrize("entry", SINGLE)
+@fuzzed
+@given(value=st.one_of(odd, anything))
+def test_single(entry, value):
+    if not (entry in ("padded", "last") and isinstance(value, (int, np.integer)) and value > 10**6):
+        SINGLE[entry](value)
+    plt.close("all")
 
 
 def other_files(folder):

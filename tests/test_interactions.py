@@ -1,5 +1,7 @@
 """Tables of interactions against plain Python, in every frame library."""
 
+import datetime
+import decimal
 import random
 
 import numpy as np
@@ -93,7 +95,20 @@ def test_every_library_gives_the_same(library):
         ({"time": [1, 2, None]}, ValueError, "row 2: no 'time'"),
         ({"item": [1.5, 2.0, 3.0]}, TypeError, r"row 0, 'item': .* 1\.5"),
         ({"item": [1, -2, 3]}, ValueError, r"row 1, 'item': .* -2"),
-        ({"time": ["a", "b", "c"]}, TypeError, "column 'time'"),
+        (
+            {"time": ["1", "b", "3"]},
+            TypeError,
+            "row 1, column 'time': .*a number or a date, got 'b'",
+        ),
+        ({"time": ["2024-01-01"] * 3}, TypeError, "row 0, column 'time': .*pandas.to_datetime"),
+        ({"time": [1, True, 3]}, TypeError, "row 1, column 'time': .*got True"),
+        ({"time": ["1", "2", "nan"]}, TypeError, "row 2, column 'time': .*got 'nan'"),
+        (
+            {"time": [datetime.date(2024, 1, 1), 5, 6]},
+            TypeError,
+            "row 1, .*a date as in row 0, got 5",
+        ),
+        ({"time": np.array([1, 2, 3], "m8[s]")}, TypeError, "column 'time': .*timedelta64"),
         ({"time": [1.0, np.inf, 2.0]}, ValueError, "row 1, 'time'"),
     ],
 )
@@ -101,6 +116,61 @@ def test_bad_values_are_named(change, error, message):
     columns = {"user": [1, 1, 2], "item": [1, 2, 3], "time": [1, 2, 3], **change}
     with pytest.raises(error, match=message):
         sequences_from_interactions(pd.DataFrame(columns), min_count=1)
+
+
+UTC, EAST = datetime.timezone.utc, datetime.timezone(datetime.timedelta(hours=5))
+MIDNIGHT = datetime.datetime(2024, 1, 2)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        ["10", "9", "-1.5"],
+        [decimal.Decimal(10), 9.5, "9"],
+        [10**20, 2, 1],
+        [2**62 + 1, 2**62, 2**62 - 1],
+        ["4611686018427387905", "4611686018427387904", "4611686018427387903"],
+        [datetime.date(2024, 1, 3), datetime.date(2024, 1, 2), datetime.date(2024, 1, 1)],
+        [MIDNIGHT, MIDNIGHT.replace(tzinfo=EAST), MIDNIGHT - datetime.timedelta(hours=6)],
+        [pd.Timestamp(second, unit="s", tz="UTC") for second in (3, 2, 1)],
+        [np.datetime64(3, "s"), np.datetime64(2, "s"), np.datetime64(1, "s")],
+    ],
+)
+@pytest.mark.parametrize("kind", [None, object])
+def test_times_of_objects_and_texts(times, kind):
+    """Latest first: the row is turned round; exactly, where doubles would tie."""
+    frame = pd.DataFrame({"user": 1, "item": [1, 2, 3], "time": pd.Series(times, dtype=kind)})
+    assert list(sequences_from_interactions(frame, min_count=1)) == [[3, 2, 1]]
+
+
+@pytest.mark.parametrize("library", ["polars", "pyarrow"])
+def test_texts_that_are_numbers_in_other_libraries(library):
+    module = pytest.importorskip(library)
+    columns = {"user": [1, 1, 1], "item": [1, 2, 3], "time": ["10", "9", "8"]}
+    frame = module.table(columns) if library == "pyarrow" else module.DataFrame(columns)
+    assert list(sequences_from_interactions(frame, min_count=1)) == [[3, 2, 1]]
+
+
+def test_a_lazy_frame_is_to_be_collected():
+    pl = pytest.importorskip("polars")
+    frame = pl.LazyFrame({"user": [1], "item": [1], "time": [1]})
+    with pytest.raises(TypeError, match=r"frame: a LazyFrame .*frame\.collect\(\)"):
+        sequences_from_interactions(frame)
+
+
+def test_describe_counts_ties():
+    columns = {"user": [1, 1, 1, 2, 2, 3], "item": [5, 6, 5, 5, 5, 9], "time": [3, 3, 4, 4, 2, 2]}
+    made = sequences_from_interactions(pd.DataFrame(columns), min_count=2, return_details=True)
+    found = made.describe()
+    assert {name: found.pop(name) for name in ("ties", "time_first", "time_last", "dropped")} == {
+        "ties": 0.0,
+        "time_first": 2,
+        "time_last": 4,
+        "dropped": {"duplicates": 0, "rare": 2, "users": 1, "items": 2, "rounds": 1},
+    }
+    assert found == made.sequences.describe()
+    made = sequences_from_interactions(pd.DataFrame(columns), min_count=1, return_details=True)
+    assert made.describe()["ties"] == 1 / 6  # of user 1; 4 and 2 are shared by different users
 
 
 def test_bad_parameters_are_named():

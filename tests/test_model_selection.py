@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.model_selection import GridSearchCV, cross_validate
 
+from sklearn_dr4sr import SequenceDataset
 from sklearn_dr4sr.baselines import MarkovChain, Popularity
 from sklearn_dr4sr.datasets import make_sequences
 from sklearn_dr4sr.metrics import ranking_scorer
@@ -203,3 +204,34 @@ def test_without_interactions_the_moments_must_be_given():
     split = global_time_split([[], []], [], validation_from=1, test_from=2)
     assert list(split.train) == list(split.history) == [[], []]
     assert split.test.tolist() == [None, None]
+
+
+def test_times_are_taken_row_by_row_from_arrays_too():
+    rows, times = [[1, 2], [3]], [np.array([1, 5]), np.array([4])]
+    assert list(global_time_split(rows, times, validation_from=4, test_from=5).train) == [[1], []]
+    with pytest.raises(TypeError, match="times: expected one time an interaction"):
+        global_time_split(rows, iter([1, 5, 4]))
+    with pytest.raises(TypeError, match="times: expected numbers or dates, got"):
+        global_time_split([[1, 2]], [np.ones((2, 2)), np.ones((2, 3))])
+
+
+def test_moments_between_large_integers_are_exact():
+    """As doubles the ten times were one."""
+    split = global_time_split([list(range(10))], [[2**62 + second for second in range(10)]])
+    assert list(split.train) == [list(range(8))]
+
+
+def test_moments_are_checked_without_interactions_too():
+    with pytest.raises(TypeError, match="validation_from: expected a time of the kind of times"):
+        global_time_split([[]], [], validation_from=[1], test_from=2)
+
+
+def test_the_splitter_takes_a_data_set_without_making_its_patterns():
+    def patterns():
+        raise AssertionError("made")
+
+    [(train, test)] = LeaveLastOut().split(SequenceDataset([[1], [2]], patterns), [3, None])
+    assert train.tolist() == [0, 1]
+    assert test.tolist() == [0]
+    with pytest.raises(ValueError, match=r"^y: no row has a held-out item$"):
+        next(LeaveLastOut().split([[1]], [None]))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
 
 from sklearn_dr4sr.baselines import MELT, Popularity
 from sklearn_dr4sr.datasets import make_sequences
@@ -129,6 +130,8 @@ def test_what_cannot_be_exported(monkeypatch):
         to_onnx(SASRec())
     with pytest.raises(TypeError, match="expected a SequentialRecommender, got Popularity"):
         to_onnx(Popularity().fit(ROWS))
+    with pytest.raises(TypeError, match=r"got Pipeline; pass its last step, pipe\[-1\]"):
+        to_onnx(make_pipeline(Popularity()))
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(ImportError, match=r"pip install sklearn_dr4sr\[onnx\]"):
         to_onnx(sized(SASRec).fit(ROWS))

@@ -103,6 +103,19 @@ def test_the_table_is_of_the_library_of_the_users(library, model):
     assert type(table).__module__.startswith(library)
     got = table.to_dicts() if library == "polars" else table.to_pylist()
     assert got == model.recommend(HISTORIES, 2, user_ids=list("vwxyz")).to_dict("records")
+    if library == "pyarrow":
+        assert model.recommend(HISTORIES, 2, user_ids=pa.array(list("vwxyz"))).equals(table)
+
+
+@pytest.mark.parametrize("library", ["polars", "pyarrow", "pandas"])
+def test_without_users_it_is_of_the_library_of_the_histories(library, model):
+    pytest.importorskip("narwhals")
+    module = pytest.importorskip(library)
+    column = module.array(HISTORIES) if library == "pyarrow" else module.Series(HISTORIES)
+    table = model.recommend(column, 2)
+    assert type(table).__module__.startswith(library)
+    expected = model.recommend(HISTORIES, 2)
+    assert table["item"].to_numpy().tolist() == expected["item"].tolist()
 
 
 def test_without_pandas_it_is_a_dict_of_arrays(model, monkeypatch):

@@ -123,6 +123,42 @@ class TestErrors:
         with pytest.raises(error, match=message):
             as_sequences(rows)
 
+    @pytest.mark.parametrize("rows", [["a", "b"], ("a", "b"), np.array(["a", "b"])])
+    def test_a_single_history_is_to_be_wrapped(self, rows):
+        with pytest.raises((TypeError, ValueError), match=r"wrap .*: \[\['a', 'b'\]\]$"):
+            as_sequences(rows)
+        with pytest.raises(TypeError, match=r"wrap .*: \[\[3, 4\]\]$"):
+            as_sequences([3, 4])
+        with pytest.raises(TypeError, match=r"got NoneType: None$"):
+            as_sequences([None, "a"])
+
+    @pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow", "dict", "numpy"])
+    @pytest.mark.parametrize("names", [("user", "item", "time"), ("CustomerId", "ts", "n")])
+    @pytest.mark.parametrize("ids", [[1, 2], ["a", "b"]])
+    def test_a_log_is_sent_to_where_it_becomes_sequences(self, library, names, ids):
+        columns = dict(zip(names, (ids, ids, [3, 4]), strict=True))
+        module = pytest.importorskip(library) if library != "dict" else None
+        make = {
+            "numpy": lambda: pd.DataFrame(columns).to_records(index=False),
+            "dict": lambda: columns,
+            "pyarrow": lambda: module.table(columns),
+        }.get(library, lambda: module.DataFrame(columns))
+        with pytest.raises(TypeError, match=r"X has the columns .*sequences_from_interactions\("):
+            as_sequences(make())
+
+    def test_other_tables_with_text_are_sent_there_too(self):
+        columns = {"who": ["a", "b"], "what": ["x", "y"], "when": [1, 2]}
+        for frame in (pd.DataFrame(columns), pd.DataFrame(columns).to_numpy(dtype="U")):
+            with pytest.raises(TypeError, match=r"sequences_from_interactions\("):
+                as_sequences(frame)
+        pl = pytest.importorskip("polars")
+        with pytest.raises(TypeError, match=r"LazyFrame.*\.collect\(\)"):
+            as_sequences(pl.LazyFrame(columns))
+
+    @pytest.mark.parametrize("names", [["item_1", "item_2"], ["t0", "t1"], ["time_1_item", "item"]])
+    def test_a_padded_frame_is_no_log(self, names):
+        assert list(as_sequences(pd.DataFrame([[1, 2], [3, 0]], columns=names))) == [[1, 2], [3]]
+
     def test_sparse_input_has_no_order(self):
         from scipy.sparse import csr_matrix
 
@@ -332,6 +368,7 @@ def test_describe_by_hand():
         "length_median": 1.0,
         "length_mean": 4 / 3,
         "length_max": 3,
+        "lengths": {0: 1, 1: 1, 3: 1},
         "repeats": 0.25,
     }
     # what no row holds does not count, what differs does

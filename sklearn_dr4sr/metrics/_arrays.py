@@ -10,7 +10,18 @@ from numpy.typing import ArrayLike
 
 from ..sequences import Sequences, as_items, as_sequences, positions_in
 
-__all__ = ["encode_ranking", "item_counts", "relevance", "true_items"]
+__all__ = ["as_numbers", "encode_ranking", "item_counts", "relevance", "true_items"]
+
+
+def as_numbers(name: str, values: Any) -> np.ndarray:
+    """Take numbers of any shape, or raise TypeError."""
+    try:
+        values = np.asarray(values)
+        if values.dtype.kind not in "biufO":
+            raise TypeError(values.dtype)
+        return values.astype(float)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TypeError(f"{name}: expected numbers ({error})") from None
 
 
 def encode_ranking(y_pred: ArrayLike, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -139,10 +150,10 @@ def item_counts(train: Any) -> tuple[np.ndarray, np.ndarray]:
         sequences = as_sequences(train).compact()
         return sequences.items, np.bincount(sequences.codes, minlength=len(sequences.items))
     listed = as_sequences([list(train)])
-    counts = np.array([float(count) for count in train.values()])
-    for item, count in zip(train, counts.tolist(), strict=True):
-        if not 0 <= count < np.inf:
-            raise ValueError(f"the count of item {item!r} must not be negative, got {count}")
+    for item, count in train.items():
+        if not isinstance(count, (int, float, np.number)) or not 0 <= count < np.inf:
+            raise ValueError(f"the count of item {item!r} must not be negative, got {count!r}")
+    counts = np.array(list(train.values()), dtype=float)
     ordered = np.empty(len(counts))
     ordered[listed.codes] = counts
     return listed.items, ordered

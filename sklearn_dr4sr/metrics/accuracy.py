@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._parameters import check_share
 from ..sequences import positions_in
 from ._arrays import item_counts, relevance, true_items
 
@@ -225,8 +226,7 @@ def head_tail_recall_at_k(
     >>> head_tail_recall_at_k(["tea", "pot", "cup"], [["tea"], ["tea"], ["cup"]], 1, train)
     HeadTailRecall(head=1.0, tail=0.5)
     """
-    if not 0 < head_share < 1:
-        raise ValueError(f"head_share must lie between 0 and 1, got {head_share!r}")
+    check_share("head_share", head_share)
     hits, n_true = relevance(y_true, y_pred, k)
     if (n_true > 1).any():
         raise ValueError(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..sequences import as_sequences, positions_in
-from ._arrays import encode_ranking, item_counts
+from ._arrays import as_numbers, encode_ranking, item_counts
 
 __all__ = [
     "average_popularity_at_k",
@@ -111,7 +111,8 @@ def gini(counts: ArrayLike) -> float:
     >>> gini([5, 5, 5]), gini([0, 0, 0, 8])
     (0.0, 0.75)
     """
-    x = np.sort(np.asarray(counts, dtype=float))
+    x = as_numbers("counts", counts)
+    x = np.sort(x) if x.ndim == 1 else x
     if x.ndim != 1 or len(x) == 0 or not np.isfinite(x).all() or x[0] < 0 or x[-1] == 0:
         raise ValueError(
             "counts: expected numbers in one dimension, not negative, not all 0, "
@@ -225,8 +226,8 @@ def intra_list_diversity_at_k(
     codes, ranked = encode_ranking(y_pred, k)
     if k < 2:
         raise ValueError(f"k must be at least 2 for a distance between items, got {k}")
-    given = as_sequences([list(np.asarray(items).tolist())])
-    vectors = np.asarray(embeddings, dtype=float)
+    given = as_sequences([np.asarray(items).tolist()])
+    vectors = as_numbers("embeddings", embeddings)
     if vectors.ndim != 2 or len(vectors) != len(given.codes):
         raise ValueError(
             f"embeddings: expected one row for each of {len(given.codes)} items, "

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from sklearn.utils import check_random_state
 
-from ._arrays import relevance
+from .._parameters import check_number, check_share
+from ._arrays import as_numbers, relevance
 from .accuracy import PER_ROW
 from .scorer import split_name
 
@@ -123,12 +124,13 @@ def compare_rankings(
     >>> found.difference, found.relative, found.p_value
     (0.5, 1.0, 0.03125)
     """
+    if not isinstance(metrics, (str, list, tuple)):
+        raise TypeError(f"metrics: expected a name or a list of them, got {metrics!r}")
     metrics = (metrics,) if isinstance(metrics, str) else tuple(metrics)
     wanted = {name: split_name(name, PER_ROW) for name in metrics}
     if not wanted:
         raise ValueError("metrics: expected at least one, such as 'ndcg@20'")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1, got {confidence!r}")
+    check_share("confidence", confidence)
     k_max = max(k for _, k in wanted.values())
     (hits_a, n_true), (hits_b, _) = (relevance(y_true, r, k_max) for r in (ranking_a, ranking_b))
     if len(hits_a) < 2:
@@ -251,14 +253,13 @@ def sign_flip_test(
     >>> sign_flip_test([1, 1, 1, 1, 0])  # 2 of the 16 flips are as extreme
     0.125
     """
-    difference = np.asarray(difference, dtype=float)
+    difference = as_numbers("difference", difference)
     if difference.ndim != 1 or len(difference) == 0 or not np.isfinite(difference).all():
         raise ValueError(
             "difference: expected finite numbers in one dimension, got an array of shape "
             f"{difference.shape}"
         )
-    if not isinstance(n_resamples, (int, np.integer)) or n_resamples < 1:
-        raise ValueError(f"n_resamples must be an integer of at least 1, got {n_resamples!r}")
+    check_number("n_resamples", n_resamples, 1, integer=True)
     x = difference[difference != 0]
     observed = abs(x.sum()) - 1e-12 * np.abs(x).sum()  # equal sums differ by rounding
     if len(x) < 60 and 2 ** len(x) <= n_resamples:
@@ -304,7 +305,7 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     >>> holm([0.01, 0.04, 0.03])
     array([0.03, 0.06, 0.06])
     """
-    p = np.asarray(p_values, dtype=float)
+    p = as_numbers("p_values", p_values)
     if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
         raise ValueError(f"p_values: expected probabilities in one dimension, got {p_values!r}")
     order = np.argsort(p, kind="stable")

@@ -112,8 +112,8 @@ class HistoryDisplay:
         if not isinstance(max_patterns, (int, np.integer)) or max_patterns < 1:
             raise ValueError(f"max_patterns must be an integer of at least 1, got {max_patterns!r}")
         dataset = as_dataset(dataset)
-        history = dataset.histories[row]
         labels = [label.strip() for label, _ in dataset._explained(row)]
+        history = dataset.histories[row]
         part = dataset[[row]]
         table = part.table
         turn = np.empty(len(table), dtype=int)  # how many of its origin stand before a pattern

@@ -138,6 +138,8 @@ class HitRateDisplay:
             raise ValueError("y: no row has a held-out item")
         hits = {}
         for name, model in as_named("estimator", estimator).items():
+            if not hasattr(model, "predict"):
+                raise TypeError(f"estimator: {type(model).__name__} has no predict")
             ranking = np.asarray(model.predict(X, k=k))
             width = ranking.shape[1]  # less than k where the catalogue is smaller
             hits[name] = ranks(truth[known], ranking[known], width) <= width

@@ -13,6 +13,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from .._parameters import as_path
 from .base import SequentialRecommender
 from .training import last_states
 
@@ -69,7 +70,7 @@ def to_onnx(recommender: SequentialRecommender, path: str | PathLike | None = No
     NotFittedError
         Before ``fit``.
     TypeError
-        If it is no SequentialRecommender.
+        If it is no SequentialRecommender (of a Pipeline, pass the last step: ``pipe[-1]``).
     ValueError
         If its module makes constants of the sizes of its input.
     ImportError
@@ -93,8 +94,12 @@ def to_onnx(recommender: SequentialRecommender, path: str | PathLike | None = No
     (1, 3)
     """
     if not isinstance(recommender, SequentialRecommender):
-        raise TypeError(f"to_onnx: expected a SequentialRecommender, got {recommender!r}")
+        advice = "; pass its last step, pipe[-1]" if hasattr(recommender, "steps") else ""
+        raise TypeError(
+            f"to_onnx: expected a SequentialRecommender, got {type(recommender).__name__}{advice}"
+        )
     check_is_fitted(recommender, "items_")
+    path = None if path is None else as_path("path", path)
     try:
         import onnx
         import onnxscript  # noqa: F401  (torch.onnx needs it)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
+from .._parameters import as_path
 from .._torch import isolated, resolve_device
 from ..dataset import SequenceDataset
 from ..sequences import Sequences
@@ -95,7 +96,7 @@ class Storable:
         arrays = {f"module.{name}": v.cpu().numpy() for name, v in weights.items()}
         arrays |= {f"extra.{name}": v for name, v in self._extra_arrays().items()}
         arrays["popularity"] = self.popularity_
-        folder = Path(folder)
+        folder = as_path("folder", folder)
         folder.mkdir(parents=True, exist_ok=True)
         _safetensors().numpy.save_file(
             {name: np.ascontiguousarray(v) for name, v in arrays.items()},
@@ -138,10 +139,16 @@ class Storable:
         >>> again.predict([["tea"]]).tolist() == model.predict([["tea"]]).tolist()
         True
         """
-        stored = _read_json(_inside(folder, "model.json"))
-        model = _estimator(stored, cls).set_params(device=device)
-        model._check_parameters()
-        items = _items(stored["items"])
+        folder = as_path("folder", folder)
+        path = _inside(folder, "model.json")
+        stored = _read_json(path)
+        try:
+            _check_fitted(stored["fitted"])
+            model = _estimator(stored, cls).set_params(device=device)
+            model._check_parameters()
+            items = _items(stored["items"])
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
         arrays = _read_arrays(_inside(folder, "weights.safetensors"), model, len(items))
         resolved = resolve_device(device)
         empty = SequenceDataset(Sequences.from_codes([], [0, 0], items))
@@ -207,7 +214,6 @@ def _read_json(path: Path) -> dict[str, Any]:
             f"{path}: expected format 1, got {stored['format']!r}: if a later version of "
             "sklearn_dr4sr wrote it, read it with that one"
         )
-    _check_fitted(stored["fitted"])
     return stored
 
 
