@@ -269,7 +269,7 @@ class LeaveLastOut:
                 "LeaveLastOut needs y, the held-out next item of each row: "
                 "split = leave_one_out(sequences); search.fit(split.train, split.validation)"
             )
-        n_rows = len(X) if hasattr(X, "histories") else len(as_sequences(X))
+        n_rows = len(as_sequences(X))
         known = np.array([item is not None for item in as_items(y, n_rows)])
         if not known.any():
             raise ValueError("y: no row has a held-out item")
