@@ -258,6 +258,9 @@ def write(path: Path, state: dict[str, Any]) -> None:
 def read(path: Path) -> dict[str, Any]:
     """Read what :func:`write` wrote.
 
+    It unpickles no code, but does not tell who wrote the file: keep ``checkpoint_dir`` where only
+    those can write whom you trust (user guide, *Files from others*).
+
     Raises
     ------
     ValueError

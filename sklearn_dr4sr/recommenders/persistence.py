@@ -260,7 +260,7 @@ def _check_fitted(fitted: Any) -> None:
     counts = ("n_steps_", "best_epoch_")
     if not isinstance(fitted, dict) or set(fitted) != set(FITTED):
         raise ValueError(f"fitted: expected {FITTED}, got {fitted!r:.80}")
-    if not all(type(fitted[name]) is int and fitted[name] >= 0 for name in counts):
+    if not all(type(fitted[name]) is int and 0 <= fitted[name] < 2**63 for name in counts):
         raise ValueError(f"fitted: expected counts for {counts}, got {fitted!r:.80}")
     epochs = fitted["history_"]
     names = {"epoch", "train_loss", "valid_ndcg", "dur"}
