@@ -17,6 +17,7 @@ import torch
 from skorch.callbacks import Callback
 from skorch.history import History
 
+from ._memory import is_out_of_memory
 from ._parameters import check_path
 from ._torch import interrupt_arrived
 
@@ -24,6 +25,7 @@ __all__ = ["Checkpoint", "ResumableNet", "check_checkpoint", "fingerprint"]
 
 #: First line of every file; the SHA-256 of the rest, in hex, is the second.
 MAGIC = b"sklearn_dr4sr checkpoint 1\n"
+ADVICE = "delete it to start anew, or choose another checkpoint_dir"
 
 
 class ResumableNet(skorch.NeuralNet):
@@ -133,13 +135,24 @@ class Checkpoint(Callback):
         if not self.path.exists():
             return
         state = read(self.path)  # wholly read and checked before the net is touched
-        if state["fingerprint"] != self.fingerprint:
+        if state.get("fingerprint") != self.fingerprint:
             raise ValueError(
                 f"{self.path} is the checkpoint of a fit with other parameters, other data or "
                 "another version of the package: fit with what it was begun with to go on, delete "
                 "it to start anew, or choose another checkpoint_dir"
             )
         self.ours = True
+        try:
+            self._take_up(net, state)
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            if is_out_of_memory(error):
+                raise
+            raise ValueError(
+                f"{self.path} is a checkpoint whose state does not fit ({error}): {ADVICE}"
+            ) from error
+
+    def _take_up(self, net: ResumableNet, state: dict[str, Any]) -> None:
+        """Put the net, its iterator, callbacks and generators where ``on_epoch_end`` found them."""
         net.module_.load_state_dict(state["module"])
         net.optimizer_.load_state_dict(state["optimizer"])
         net.load_extra_state(state["extra"])
@@ -147,6 +160,8 @@ class Checkpoint(Callback):
         net.history = History(state["history"])
         for name, callback in net.callbacks_:
             for attribute, value in state["callbacks"].get(name, {}).items():
+                if not _is_kept(attribute):
+                    raise ValueError(f"{attribute!r} of a callback is never written")
                 if hasattr(getattr(callback, attribute, None), "load_state_dict"):
                     getattr(callback, attribute).load_state_dict(value)
                 else:
@@ -243,28 +258,39 @@ def write(path: Path, state: dict[str, Any]) -> None:
 def read(path: Path) -> dict[str, Any]:
     """Read what :func:`write` wrote.
 
+    It unpickles no code, but does not tell who wrote the file: keep ``checkpoint_dir`` where only
+    those can write whom you trust (user guide, *Files from others*).
+
     Raises
     ------
     ValueError
         If the file is anything else, or not all of it.
     """
     content = path.read_bytes()
-    advice = "delete it to start anew, or choose another checkpoint_dir"
     if not content.startswith(MAGIC):
-        raise ValueError(f"{path} is no checkpoint of this package: {advice}")
+        raise ValueError(f"{path} is no checkpoint of this package: {ADVICE}")
     digest, _, payload = content[len(MAGIC) :].partition(b"\n")
     if hashlib.sha256(payload).hexdigest().encode() != digest:
-        raise ValueError(f"{path} is a damaged checkpoint, truncated or changed: {advice}")
+        raise ValueError(f"{path} is a damaged checkpoint, truncated or changed: {ADVICE}")
     try:
-        return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise ValueError(f"{path} holds more than a checkpoint does: {advice}") from error
+        raise ValueError(f"{path} holds more than a checkpoint does: {ADVICE}") from error
+    except (EOFError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is what torch cannot read ({error}): {ADVICE}") from error
+    if not isinstance(state, dict):
+        raise ValueError(f"{path} holds a {type(state).__name__}, not a state: {ADVICE}")
+    return state
+
+
+def _is_kept(attribute: str) -> bool:
+    return attribute.endswith("_") and not attribute.endswith("__")
 
 
 def _callback_state(callback: Callback) -> dict[str, Any]:
     state = {}
     for name, value in vars(callback).items():
-        if name.endswith("_") and not name.endswith("__"):
+        if _is_kept(name):
             with contextlib.suppress(TypeError):  # what is not plain is not kept
                 own = hasattr(value, "state_dict")
                 state[name] = _plain(value.state_dict() if own else value)

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from ._parameters import as_path, check_number
-from .files import TABLES, is_integer, read_file, table_suffix
+from .files import TABLES, TEXT, is_integer, read_file, table_suffix, whole_lines
 from .interactions import Interactions, sequences_from_interactions
 from .public_data import fetch_amazon, fetch_gowalla, fetch_movielens, load_yelp
 from .sequences import Sequences
@@ -116,18 +116,15 @@ def load_sequences(
 
 def _load_text(path: str | PathLike) -> Sequences:
     rows = []
-    with open(path, encoding="utf-8") as file:
-        try:
-            for number, line in enumerate(file, start=1):
-                fields = line.split()
-                if len(fields) == 1:
-                    raise ValueError(
-                        f"{path}, line {number}: a user without items, got {line.strip()[:60]!r}"
-                    )
-                if fields:
-                    rows.append(fields[1:])
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path}: not UTF-8 text ({error})") from None
+    with open(path, **TEXT) as file:
+        for number, line in enumerate(whole_lines(file, path), start=1):
+            fields = line.split()
+            if len(fields) == 1:
+                raise ValueError(
+                    f"{path}, line {number}: a user without items, got {line.strip()[:60]!r}"
+                )
+            if fields:
+                rows.append(fields[1:])
     if not rows:
         raise ValueError(f"{path}: the file holds no sequence")
     if all(is_integer(item) for row in rows for item in row):

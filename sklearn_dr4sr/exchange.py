@@ -191,7 +191,13 @@ class Exchange:
         Raises
         ------
         ValueError
-            If the file is of another form: the message names the column.
+            If the file is damaged or of another form: the message names the column, and by its
+            number a row, or a pattern of all, whose value is wrong.
+
+        Notes
+        -----
+        Such a file holds data alone, and what is read is checked; see *Files from others* in the
+        user guide.
 
         Examples
         --------

@@ -9,16 +9,25 @@ import math
 import sys
 import zlib
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .parquet import import_pyarrow
+from .parquet import read_parquet_table
 
-__all__ = ["TABLES", "is_integer", "read_delimited", "read_file", "read_json_lines", "table_suffix"]
+__all__ = [
+    "TABLES",
+    "TEXT",
+    "is_integer",
+    "read_delimited",
+    "read_file",
+    "read_json_lines",
+    "table_suffix",
+    "whole_lines",
+]
 
 #: What each suffix is read as: delimiter (None: Parquet) and the usual names of its columns.
 TABLES = {
@@ -27,6 +36,9 @@ TABLES = {
     ".tsv": ("\t", ("user", "item", "time")),
     ".parquet": (None, ("user", "item", "time")),
 }
+
+#: How a text is opened, so that :func:`whole_lines` can name a line that is not UTF-8.
+TEXT = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
 
 
 def read_file(
@@ -70,10 +82,10 @@ def read_file(
     if delimiter is None:
         if names is not None:
             raise ValueError(f"{path}: names is for text files; a Parquet file names its columns")
-        return _read_parquet(path, columns), columns
+        return read_parquet_table(path, columns), columns
     recbole = table_suffix(path) == ".inter"
     opened = gzip.open if str(path).endswith(".gz") else open
-    with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+    with opened(path, "rt", **{**TEXT, "encoding": "utf-8-sig"}) as file:
         try:
             return read_delimited(file, path, columns, delimiter, names, typed=recbole), columns
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -101,6 +113,7 @@ def read_delimited(
     Parameters
     ----------
     lines : iterable of str
+        As ``TEXT`` opens them.
     where : object
         What errors call it.
     columns : three str
@@ -123,35 +136,40 @@ def read_delimited(
         As :func:`read_file`.
     """
     reader = csv.reader(
-        lines, delimiter=delimiter, quoting=csv.QUOTE_NONE if typed else csv.QUOTE_MINIMAL
+        whole_lines(lines, where),
+        delimiter=delimiter,
+        quoting=csv.QUOTE_NONE if typed else csv.QUOTE_MINIMAL,
     )
+    last = 0  # line of the record before
     number, texts = array("q"), ([], [], [])
     try:
         if names is None:
             names = next(reader, [])
             names = [name.rsplit(":", 1)[0] for name in names] if typed else names
-        missing = [name for name in columns if name not in names]
-        if missing:
-            raise ValueError(f"{where}: no column {missing[0]!r}, but {list(names)}")
-        at = [list(names).index(name) for name in columns]
+        names = list(names)
+        for name in columns:
+            if names.count(name) != 1:
+                what = "no column" if name not in names else "more than one column"
+                raise ValueError(f"{where}: {what} {name!r}, but {names}")
+        at = [names.index(name) for name in columns]
+        last = reader.line_num
         for fields in reader:
+            line, last = last + 1, reader.line_num  # where a record of several lines begins
             if not fields:  # a blank line
                 continue
             if len(fields) != len(names):
                 raise ValueError(
-                    f"{where}, line {reader.line_num}: expected {len(names)} fields, got "
+                    f"{where}, line {line}: expected {len(names)} fields, got "
                     f"{len(fields)}: {delimiter.join(fields)[:60]!r}"
                 )
-            number.append(reader.line_num)
+            number.append(line)
             for name, place, column in zip(columns, at, texts, strict=True):
                 if not fields[place]:
-                    raise ValueError(f"{where}, line {reader.line_num}: no {name!r}")
+                    raise ValueError(f"{where}, line {line}: no {name!r}")
                 # most ids come many times: one text for all of them
                 column.append(sys.intern(fields[place]) if name != columns[2] else fields[place])
     except csv.Error as error:
-        raise ValueError(f"{where}, line {reader.line_num}: {error}") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{where}: not UTF-8 text ({error})") from None
+        raise ValueError(f"{where}, line {last + 1}: {error}") from None
     if not number:
         raise ValueError(f"{where}: the file holds no interaction")
     return _frame(where, columns, texts, number)
@@ -178,22 +196,45 @@ def read_json_lines(lines: Iterable[str], where: Any, columns: Sequence[str]) ->
         As :func:`read_file`.
     """
     number, texts = array("q"), ([], [], [])
-    for at, line in enumerate(lines, start=1):
+    for at, line in enumerate(whole_lines(lines, where), start=1):
         if not line.strip():
             continue
         try:
             record = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{where}, line {at}: not JSON ({error}): {line[:60]!r}") from None
         for name, column in zip(columns, texts, strict=True):
             value = record.get(name) if isinstance(record, dict) else None
-            if not isinstance(value, str) or not value:
+            if not isinstance(value, str) or not value or not _is_unicode(value):
                 raise ValueError(f"{where}, line {at}: no text {name!r}: {line[:60]!r}")
             column.append(sys.intern(value) if name != columns[2] else value)
         number.append(at)
     if not number:
         raise ValueError(f"{where}: the file holds no interaction")
     return _frame(where, columns, texts, number)
+
+
+def whole_lines(lines: Iterable[str], where: Any) -> Iterator[str]:
+    """Yield the lines of a text that ``TEXT`` opened, or name the one that is not UTF-8.
+
+    Raises
+    ------
+    ValueError
+    """
+    for number, line in enumerate(lines, start=1):
+        if not _is_unicode(line):
+            raise ValueError(f"{where}, line {number}: not UTF-8 text: {line.strip()[:60]!r}")
+        yield line
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text has no surrogates, which stand for bytes that are no UTF-8."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return False
+    return True
 
 
 def _frame(
@@ -259,17 +300,3 @@ def _is_number(text: str) -> bool:
         return math.isfinite(float(text))
     except ValueError:
         return False
-
-
-def _read_parquet(path: str | PathLike, columns: Sequence[str]) -> Any:
-    pa, pq = import_pyarrow()
-    try:
-        file = pq.ParquetFile(path)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{path}: not a Parquet file ({error})") from None
-    with file:
-        there = file.schema_arrow.names
-        missing = [name for name in columns if name not in there]
-        if missing:
-            raise ValueError(f"{path}: no column {missing[0]!r}, but {there}")
-        return file.read(columns=list(columns))

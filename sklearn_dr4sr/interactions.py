@@ -199,6 +199,9 @@ def _ids(column: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
         if values.min() < 0:
             row = int(values.argmin())
             raise ValueError(f"row {row}, {name!r}: ids must not be negative, got {values[row]}")
+        if values.max() > np.iinfo(np.int64).max:
+            row = int(values.argmax())
+            raise ValueError(f"row {row}, {name!r}: ids must be below 2**63, got {values[row]}")
         values = values.astype(np.int64)
     else:
         listed = values.tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from os import PathLike
 from typing import Any
 
@@ -11,7 +12,7 @@ from ._parameters import as_path
 from .patterns import ORIGINS, PatternTable
 from .sequences import Sequences
 
-__all__ = ["import_pyarrow", "read_parquet", "write_parquet"]
+__all__ = ["import_pyarrow", "read_parquet", "read_parquet_table", "write_parquet"]
 
 
 def write_parquet(
@@ -38,12 +39,8 @@ def write_parquet(
 
 def read_parquet(path: str | PathLike) -> tuple[Sequences, PatternTable, np.ndarray | None]:
     """Read histories, patterns and weights, or raise ValueError with the column that is wrong."""
-    pa, pq = import_pyarrow()
-    with open(as_path("path", path), "rb") as file:
-        try:
-            read = pq.ParquetFile(file).read()
-        except (pa.ArrowException, OSError) as error:  # a damaged page is an OSError
-            raise ValueError(f"{path}: not a Parquet file ({error})") from None
+    pa, _ = import_pyarrow()
+    read = read_parquet_table(path)
     columns = {name: read[name].combine_chunks() for name in read.column_names}
     histories = _sequences(pa, path, "history", columns.get("history"))
     lists = _checked(pa, path, "patterns", columns.get("patterns"))
@@ -53,15 +50,19 @@ def read_parquet(path: str | PathLike) -> tuple[Sequences, PatternTable, np.ndar
     fields = {structs.type[i].name: part for i, part in enumerate(structs.flatten())}
     sequences = _sequences(pa, path, "items", fields.get("items"))
     origin = _column(pa, path, fields, "origin", object)
-    unknown = set(origin.tolist()) - set(ORIGINS)
-    if unknown:
-        raise ValueError(f"{path}: origin must be one of {ORIGINS}, got {min(unknown)!r}")
+    for number, name in enumerate(origin.tolist()):
+        if name not in ORIGINS:
+            raise ValueError(
+                f"{path}, pattern {number}: origin must be one of {ORIGINS}, got {name!r}"
+            )
     flat = {}
     for name, dtype in (("generative", bool), ("weights", np.float32)):
         if name in fields:
             values = _checked(pa, path, name, fields[name])
-            if not np.array_equal(values.value_lengths(), sequences.lengths):
-                raise ValueError(f"{path}: {name} must be as long as items")
+            differ = values.value_lengths().to_numpy() != sequences.lengths
+            if differ.any():
+                at = f"pattern {int(differ.argmax())}"
+                raise ValueError(f"{path}, {at}: {name} must be as long as items")
             flat[name] = _column(pa, path, {name: values.flatten()}, name, dtype)
     table = PatternTable.of(
         sequences,
@@ -72,6 +73,33 @@ def read_parquet(path: str | PathLike) -> tuple[Sequences, PatternTable, np.ndar
         flat.get("generative"),
     )
     return histories, table, flat.get("weights")
+
+
+def read_parquet_table(path: str | PathLike, columns: Sequence[str] | None = None) -> Any:
+    """Read columns of a file (None: all) as a table of pyarrow.
+
+    Raises
+    ------
+    ValueError
+        If it is no Parquet file, is damaged, has texts that are not UTF-8, or has not exactly one
+        column of each name.
+    OSError
+        If it cannot be opened.
+    """
+    pa, pq = import_pyarrow()
+    with open(as_path("path", path), "rb") as opened:
+        try:
+            file = pq.ParquetFile(opened)
+            names = file.schema_arrow.names
+            for name in names if columns is None else columns:
+                if names.count(name) != 1:
+                    what = "no column" if name not in names else "more than one column"
+                    raise ValueError(f"{path}: {what} {name!r}, but {names}")
+            table = file.read(columns=None if columns is None else list(columns))
+            table.validate(full=True)
+        except (pa.ArrowException, OSError) as error:  # a damaged page is an OSError
+            raise ValueError(f"{path}: not a Parquet file ({error})") from None
+    return table
 
 
 def import_pyarrow() -> tuple:
@@ -97,8 +125,14 @@ def _checked(pa: Any, path: Any, name: str, column: Any) -> Any:
     if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
         raise ValueError(f"{path}: {name} must hold lists, got {column.type}")
     if column.null_count:
-        raise ValueError(f"{path}: {name} holds {column.null_count} nulls")
+        at = f"{_line(name)} {int(column.is_null().to_numpy(zero_copy_only=False).argmax())}"
+        raise ValueError(f"{path}: {name} holds {column.null_count} nulls, the first at {at}")
     return column
+
+
+def _line(name: str) -> str:
+    """Tell what is counted where a column has a fault: rows, or patterns of all of them."""
+    return "row" if name in ("history", "patterns") else "pattern"
 
 
 def _column(pa: Any, path: Any, fields: dict, name: str, dtype: Any) -> np.ndarray:
@@ -120,8 +154,9 @@ def _sequences(pa: Any, path: Any, name: str, column: Any) -> Sequences:
     if values.null_count or not (text or pa.types.is_int64(values.type)):
         raise ValueError(f"{path}: {name} must hold int64 or string ids, got {values.type}")
     ids = values.to_numpy(zero_copy_only=False)
-    if not text and len(ids) and ids.min() < 0:
-        raise ValueError(f"{path}: {name} must hold ids that are not negative, got {ids.min()}")
-    items, codes = np.unique(ids, return_inverse=True)
     offsets = np.concatenate([[0], np.cumsum(lists.value_lengths().to_numpy())])
+    if not text and len(ids) and ids.min() < 0:
+        at = f"{_line(name)} {int(np.searchsorted(offsets, ids.argmin(), side='right')) - 1}"
+        raise ValueError(f"{path}, {at}: {name} must hold ids not negative, got {ids.min()}")
+    items, codes = np.unique(ids, return_inverse=True)
     return Sequences.from_codes(codes.ravel(), offsets, items)

@@ -17,7 +17,7 @@ from sklearn.datasets import fetch_file, get_data_home
 from sklearn.utils import Bunch
 
 from ._parameters import as_path
-from .files import read_delimited, read_json_lines
+from .files import TEXT, read_delimited, read_json_lines
 from .interactions import sequences_from_interactions
 
 __all__ = ["fetch_amazon", "fetch_gowalla", "fetch_movielens", "load_yelp"]
@@ -160,7 +160,7 @@ def fetch_amazon(
     url = f"{_AMAZON}/ratings_{category}.csv"
     path = _fetch(url, data_home, sha256, n_retries, delay)
     names = ("user", "item", "rating", "timestamp")
-    with open(path, encoding="utf-8", newline="") as file:
+    with open(path, **TEXT) as file:
         frame = _read(path, lambda: read_delimited(file, path, _columns(names), ",", names))
     descr = _AMAZON_DESCR.format(category=category, url=url)
     return _bunch(frame, _columns(names), min_count, duplicates, path, descr)
@@ -223,7 +223,7 @@ def fetch_movielens(
             if member not in pack.namelist():
                 raise ValueError(f"{path}: the archive holds no {member}")
             with pack.open(member) as raw:
-                lines = io.TextIOWrapper(raw, encoding="utf-8", newline="")
+                lines = io.TextIOWrapper(raw, **TEXT)
                 tabbed = (line.replace(delimiter, "\t") for line in lines)
                 return read_delimited(tabbed, f"{path}, {member}", _columns(names), "\t", names)
 
@@ -275,7 +275,7 @@ def fetch_gowalla(
     path = _fetch(url, data_home, sha256, n_retries, delay)
     names = ("user", "time", "latitude", "longitude", "place")
     columns = ("user", "place", "time")
-    with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
+    with gzip.open(path, "rt", **TEXT) as file:
         frame = _read(path, lambda: read_delimited(file, path, columns, "\t", names))
     return _bunch(frame, columns, min_count, duplicates, path, _GOWALLA_DESCR.format(url=url))
 
@@ -329,17 +329,24 @@ def load_yelp(
     columns = ("user_id", "business_id", "date")
     path = as_path("path", path)
     opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", encoding="utf-8") as file:
+    with opened(path, "rt", **TEXT) as file:
         frame = _read(path, lambda: read_json_lines(file, path, columns))
     inside = frame["date"].notna()
     if since is not None:
-        inside &= frame["date"] >= np.datetime64(since)
+        inside &= frame["date"] >= _date("since", since)
     if until is not None:
-        inside &= frame["date"] < np.datetime64(until)
+        inside &= frame["date"] < _date("until", until)
     if not inside.any():
         raise ValueError(f"{path}: no review of {len(frame)} lies in since={since}, until={until}")
     descr = _YELP_DESCR.format(url=path)
     return _bunch(frame[inside], columns, min_count, duplicates, Path(path), descr)
+
+
+def _date(name: str, value: Any) -> np.datetime64:
+    try:
+        return np.datetime64(value)
+    except ValueError:
+        raise ValueError(f"{name}: expected an ISO date, got {value!r}") from None
 
 
 def _columns(names: tuple[str, ...]) -> tuple[str, str, str]:

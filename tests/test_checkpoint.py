@@ -1,6 +1,7 @@
 """Checkpoints: what is killed goes on to the same result; what is no checkpoint is refused."""
 
 import errno
+import hashlib
 import os
 import subprocess
 import sys
@@ -214,6 +215,41 @@ class Hostile:
 def test_code_in_a_file_is_refused(written):
     checkpoint.write(written, {"fingerprint": Hostile()})
     refused(written, "holds more than a checkpoint does")
+
+
+@pytest.mark.parametrize("payload", [b"", b"PK\3\4", b"\x80\x02}.", b"not torch"])
+def test_foreign_bytes_under_the_right_head_are_refused(written, payload):
+    digest = hashlib.sha256(payload).hexdigest().encode()
+    written.write_bytes(checkpoint.MAGIC + digest + b"\n" + payload)
+    refused(written, "holds more than a checkpoint does|torch cannot read|not a state")
+
+
+@pytest.mark.parametrize("state", [[], {}, {"fingerprint": 1}, {"module": {}}])
+def test_another_state_is_refused(written, state):
+    checkpoint.write(written, state)
+    refused(written, "not a state|other parameters, other data")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"module": {}},
+        {"module": {"item_embedding.weight": torch.zeros(2, 2)}},
+        {"module": 3},
+        {"optimizer": {}},
+        {"history": 3},
+        {"callbacks": []},
+        {"callbacks": {"tasks": {"on_epoch_end": 1}}},
+        {"callbacks": {"tasks": {"__class__": 1}}},
+        {"rng": torch.zeros(3)},
+        {"rng": "x"},
+    ],
+    ids=str,
+)
+def test_a_state_that_does_not_fit_is_refused(written, changes):
+    """As of one who knows the fingerprint of the fit: nothing half loaded, nothing overwritten."""
+    checkpoint.write(written, {**checkpoint.read(written), **changes})
+    refused(written, "whose state does not fit")
 
 
 class Full(Callback):

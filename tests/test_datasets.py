@@ -37,8 +37,8 @@ def test_errors_name_file_and_line(write):
         load_sequences(write("ann 1 2\n\nbob\n"))
     with pytest.raises(ValueError, match=r"shop\.txt: the file holds no sequence"):
         load_sequences(write("\n \n"))
-    with pytest.raises(ValueError, match=r"shop\.txt: not UTF-8"):
-        load_sequences(write(b"ann \xff\xfe 1\n"))
+    with pytest.raises(ValueError, match=r"shop\.txt, line 3: not UTF-8 text: 'ann .* 1'"):
+        load_sequences(write("bob thé\n\n".encode() + b"ann \xff\xfe 1\n"))
     with pytest.raises(FileNotFoundError):
         load_sequences("no such file")
 

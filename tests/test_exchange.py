@@ -124,16 +124,27 @@ def struct(**fields):
         (lambda: {"history": [[1]]}, "the column patterns is missing"),
         (lambda: {"patterns": [[1]]}, "the column history is missing"),
         (lambda: {"history": [1], "patterns": struct()}, "history must hold lists, got int64"),
-        (lambda: {"history": [None, [1]], "patterns": [[]] * 2}, "history holds 1 nulls"),
+        (
+            lambda: {"history": [None, [1]], "patterns": [[]] * 2},
+            "history holds 1 nulls, the first at row 0",
+        ),
         (lambda: {"history": [[None, 1]], "patterns": struct()}, "history must hold int64 or"),
         (lambda: {"history": [[1.5]], "patterns": struct()}, "int64 or string ids, got double"),
-        (lambda: {"history": [[-1]], "patterns": struct()}, "not negative, got -1"),
+        (lambda: {"history": [[1, 2], [3, -1]], "patterns": [[], []]}, "row 1: .* got -1"),
+        (lambda: {"history": [[-1]], "patterns": struct()}, "row 0: .* not negative, got -1"),
+        (lambda: {"history": [[1]], "patterns": struct(items=None)}, "items holds .* pattern 0"),
         (lambda: {"history": [[1]], "patterns": [[1]]}, "patterns must hold structs, got int64"),
         (lambda: {"history": [[1]], "patterns": struct(items="drop")}, "the column items is"),
         (lambda: {"history": [[1]], "patterns": struct(memory="drop")}, "the column memory is"),
-        (lambda: {"history": [[1]], "patterns": struct(origin="x")}, "origin must be .* got 'x'"),
+        (
+            lambda: {"history": [[1]], "patterns": struct(origin="x")},
+            "pattern 0: origin must be .* got 'x'",
+        ),
         (lambda: {"history": [[1]], "patterns": struct(support=None)}, "support must hold int64"),
-        (lambda: {"history": [[1]], "patterns": struct(weights=[])}, "weights must be as long"),
+        (
+            lambda: {"history": [[1]], "patterns": struct(weights=[])},
+            "pattern 0: weights must be as long",
+        ),
         (lambda: {"history": [[1]], "patterns": struct(weights=[-1.0])}, "not negative, got -1.0"),
     ],
 )
@@ -144,6 +155,36 @@ def test_a_parquet_file_of_another_form_is_named(tmp_path, columns, message):
     pq.write_table(pa.table(columns()), tmp_path / "other.parquet")
     with pytest.raises(ValueError, match=message):
         SequenceDataset.from_parquet(tmp_path / "other.parquet")
+
+
+@pytest.fixture
+def stored(tmp_path):
+    pytest.importorskip("pyarrow")
+    SequenceDataset([["tea", "pot"], ["pot"]]).to_parquet(tmp_path / "data.parquet")
+    return tmp_path / "data.parquet"
+
+
+def test_a_damaged_parquet_file_is_named(stored):
+    content = stored.read_bytes()
+    spoilt = [content[:n] for n in (0, 3, 4, len(content) // 2, len(content) - 1)]
+    spoilt += [content[:4] + b"\xff" * 56 + content[60:], b"PAR1" + b"\xff" * 99 + b"PAR1"]
+    size = (2**31 - 1).to_bytes(4, "little")  # of the footer
+    spoilt += [content[:-8] + size + b"PAR1", content.replace(b"tea", b"t\xffa")]
+    for text in spoilt:
+        stored.write_bytes(text)
+        with pytest.raises(ValueError, match=r"data\.parquet: not a Parquet file"):
+            SequenceDataset.from_parquet(stored)
+
+
+def test_a_parquet_file_with_a_column_twice_is_named(stored):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(stored)
+    columns = [table["history"], *table.columns]
+    pq.write_table(pa.table(columns, ["history", *table.column_names]), stored)
+    with pytest.raises(ValueError, match=r"data\.parquet: more than one column 'history'"):
+        SequenceDataset.from_parquet(stored)
 
 
 def test_what_is_no_parquet_file_is_named(tmp_path):

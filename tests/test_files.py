@@ -149,7 +149,16 @@ def test_ids(tmp_path, items, wanted):
         ("user,item,when\nann,tea,1\n", r"no column 'time', but \['user', 'item', 'when'\]"),
         ("user,item,time\n", r"holds no interaction"),
         ("", r"no column 'user', but \[\]"),
-        (b"user,item,time\nann,\xff\xfe,1\n", r"not UTF-8"),
+        (b"user,item,time\nann,\xff\xfe,1\n", r"line 2: not UTF-8"),
+        (b"user,it\xffem,time\nann,tea,1\n", r"line 1: not UTF-8"),
+        ("user,item,time\nann,thé,1\n".encode() + b"ann,th\xe9,2\n", r"line 3: not UTF-8"),
+        (b"user,item,time\nann,\xed\xa0\x80,1\n", r"line 2: not UTF-8"),  # a surrogate
+        ('user,item,time\nann,tea,1\nann,"tea,2\nann,pot,3\n', r"line 3: expected 3 fields"),
+        (f"user,item,time\nann,tea,1\nann,{'t' * 2**18},2\n", r"line 3: field larger"),
+        ('user,item,time\nann,"' + "t\n" * 2**17, r"line 2: field larger"),
+        ("user,item,time\nann,tea,1\nann,tea," + "9" * 5000, r"line 3, 'time'"),
+        ("user,item,time\nann,tea,1\nann,tea,1e999", r"line 3, 'time'"),
+        ("user,item,item,time\nann,tea,pot,1\n", r"more than one column 'item', but \['user'"),
         ("user,item,time\nann,tea,1\n", r"no interaction of 1 is left"),
     ],
 )
@@ -158,6 +167,57 @@ def test_errors_name_file_and_line(tmp_path, text, message):
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ValueError, match=rf"log\.csv.*{message}"):
         load_sequences(path, min_count=2 if "left" in message else 1)
+
+
+@pytest.mark.parametrize("suffix", [".inter", ".tsv", ".csv"])
+def test_every_text_table_names_the_line(tmp_path, suffix):
+    names = ["user_id:token", "item_id:token", "timestamp:float"]
+    names = names if suffix == ".inter" else ["user", "item", "time"]
+    between = "," if suffix == ".csv" else "\t"
+    head = between.join(names).encode()
+    line = between.join(["ann", "tea", "1"]).encode()
+    for bad, message in (
+        (line[:-2], "expected 3 fields, got 2"),
+        (line + between.encode(), "expected 3 fields, got 4"),
+        (line.replace(b"tea", b""), "no 'item"),
+        (line.replace(b"1", b"noon"), "'time.*got 'noon'"),
+        (line.replace(b"tea", b"\xff"), "not UTF-8"),
+    ):
+        text = b"\n".join([head, line, b"", bad, line])
+        (tmp_path / f"log{suffix}").write_bytes(text)
+        (tmp_path / f"log{suffix}.gz").write_bytes(gzip.compress(text))
+        for name in (f"log{suffix}", f"log{suffix}.gz"):
+            with pytest.raises(ValueError, match=rf"{name}, line 4(: |, ){message}"):
+                load_sequences(tmp_path / name)
+
+
+def test_a_damaged_gzip_file_is_named(tmp_path):
+    path = tmp_path / "log.csv.gz"
+    content = gzip.compress(delimited("user,item,time", ",").encode())
+    for spoilt in (content[:-9], content[:20], b"user,item,time\n", content[:-8] + b"\0" * 8):
+        path.write_bytes(spoilt)
+        with pytest.raises(ValueError, match=r"log\.csv\.gz: not a whole gzip file"):
+            load_sequences(path)
+
+
+def test_a_damaged_parquet_table_is_named(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    path = tmp_path / "log.parquet"
+    pd.DataFrame(LOG, columns=["user", "item", "time"]).to_parquet(path)
+    content = path.read_bytes()
+    page = content[:4] + b"\xff" * 56 + content[60:]
+    for spoilt in (page, content[:-1], content.replace(b"pot", b"p\xfft")):
+        path.write_bytes(spoilt)
+        with pytest.raises(ValueError, match=r"log\.parquet: not a Parquet file"):
+            load_sequences(path)
+    columns = {"user": ["ann"] * 2, "item": pa.array([1, 2**63 + 5], pa.uint64()), "time": [1, 2]}
+    pa.parquet.write_table(pa.table(columns), path)
+    with pytest.raises(ValueError, match=r"log\.parquet: row 1, 'item': ids must be below 2\*\*63"):
+        load_sequences(path)
+    twice = pa.table([[1], [2], [2], [3]], ["user", "item", "item", "time"])
+    pa.parquet.write_table(twice, path)
+    with pytest.raises(ValueError, match=r"log\.parquet: more than one column 'item'"):
+        load_sequences(path)
 
 
 def test_parameters_of_tables_are_refused_for_the_papers_format(tmp_path):

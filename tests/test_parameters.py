@@ -7,11 +7,13 @@ from sklearn.base import clone
 from skorch.callbacks import Callback
 from test_common import ESTIMATORS, TINY
 
-from sklearn_dr4sr import DatasetRegenerator, PatternMiner
+from sklearn_dr4sr import DatasetPersonalizer, DatasetRegenerator, PatternMiner, checkpoint
 from sklearn_dr4sr._parameters import check_number
 from sklearn_dr4sr.baselines import EASE, InfiniteAutoencoder, MarkovChain, SequentialRules
 from sklearn_dr4sr.datasets import make_sequences
 from sklearn_dr4sr.model_selection import leave_one_out
+from sklearn_dr4sr.personalization import training
+from sklearn_dr4sr.personalization.hypergradient import hypergradient
 from sklearn_dr4sr.ranking import BaseRecommender
 from sklearn_dr4sr.recommenders import GRU4Rec, SASRec
 
@@ -112,11 +114,15 @@ def test_a_failed_fit_leaves_nothing(estimator):
 
 
 class Spoil(Callback):
-    """Ruin the weights in an epoch: before its first batch, or after its last."""
+    """Ruin weights in an epoch: before its first batch, or after its last.
 
-    def __init__(self, epoch, when):
+    Those of a recommender or a regenerator, or (``level="upper"``) the personalizer's own.
+    """
+
+    def __init__(self, epoch, when, level="lower"):
         self.epoch = epoch
         self.when = when
+        self.level = level
 
     def on_batch_begin(self, net, **kwargs):
         self.spoil(net, "before")
@@ -127,8 +133,9 @@ class Spoil(Callback):
     def spoil(self, net, when):
         if (len(net.history), when) == (self.epoch, self.when):
             value = torch.nan if when == "before" else torch.inf
+            module = net.module_ if self.level == "lower" else net.module_.personalizer
             with torch.no_grad():
-                next(iter(net.module_.parameters())).fill_(value)
+                next(iter(module.parameters())).fill_(value)
 
 
 def spoilt(epoch, when):
@@ -164,3 +171,71 @@ def test_after_a_numeric_fault_the_best_weights_are_kept(when):
     whole = spoilt(0, "never").set_params(max_epochs=best, callbacks=None).fit(SPLIT.train)
     np.testing.assert_array_equal(model.item_embeddings_, whole.item_embeddings_)
     assert np.isfinite(model.decision_function(SPLIT.history)).all()
+
+
+@pytest.mark.parametrize("when", FAULTS)
+@pytest.mark.parametrize(
+    "model",
+    [spoilt(0, "never"), DatasetRegenerator(**{**TINY, "item_embedding": "random"})],
+    ids=lambda model: type(model).__name__,
+)
+def test_a_numeric_fault_leaves_the_checkpoint_of_the_epoch_before(model, when, tmp_path):
+    model = clone(model).set_params(checkpoint_dir=tmp_path, max_epochs=4, callbacks=None)
+    model.set_params(random_state=0)
+    whole = clone(model).set_params(checkpoint_dir=None).fit(ROWS)
+    with pytest.raises(FloatingPointError, match="epoch 3, batch"):
+        clone(model).set_params(callbacks=[Spoil(3, when)]).fit(ROWS)
+    (path,) = tmp_path.iterdir()
+    state = checkpoint.read(path)
+    assert len(state["history"]) == 2
+    assert all(torch.isfinite(weights).all() for weights in state["module"].values())
+    after = model.fit(ROWS).net_.module_.state_dict()
+    assert all(torch.equal(after[k], v) for k, v in whole.net_.module_.state_dict().items())
+
+
+def spoilt_personalizer(*fault, **parameters):
+    recommender = spoilt(0, "never").set_params(callbacks=[Spoil(*fault)], **parameters)
+    return DatasetPersonalizer(recommender, warmup_epochs=1, inner_steps=1, random_state=0)
+
+
+def same_as_one_that_stopped_before_the_fault(model):
+    best = model.recommender_.best_epoch_
+    assert 2 <= best <= 3  # after the warm-up: the upper level had taken a step
+    whole = spoilt_personalizer(0, "never", max_epochs=best).fit(SPLIT.train)
+    for part in (lambda m: m.recommender_.net_.module_, lambda m: m.network_):
+        left, right = part(model).state_dict(), part(whole).state_dict()
+        assert all(torch.equal(left[name], right[name]) for name in right)
+    assert np.isfinite(model.decision_function(SPLIT.history)).all()
+    assert np.isfinite(model.transform(SPLIT.train).weights).all()
+
+
+@pytest.mark.parametrize("level", ["lower", "upper"])
+@pytest.mark.parametrize("when", FAULTS)
+def test_numeric_faults_of_the_personalizer(when, level):
+    """Epoch and batch are named; where an epoch was validated, both levels keep the best."""
+    with pytest.raises(FloatingPointError, match=FAULTS[when].format(3)):
+        spoilt_personalizer(3, when, level).fit(SPLIT.train)
+    with pytest.warns(UserWarning, match=rf"ended early, .*{FAULTS[when].format(4)}"):
+        model = spoilt_personalizer(4, when, level).fit(SPLIT.train, SPLIT.validation)
+    same_as_one_that_stopped_before_the_fault(model)
+
+
+def test_a_numeric_fault_of_an_upper_step(monkeypatch):
+    def at(step):
+        calls = []
+
+        def spoilt_gradient(*arguments):
+            gradient, loss = hypergradient(*arguments)
+            calls.append(1)
+            return [g * (torch.nan if len(calls) == step else 1) for g in gradient], loss
+
+        monkeypatch.setattr(training, "hypergradient", spoilt_gradient)
+        return spoilt_personalizer(0, "never")
+
+    message = r"the weights turned NaN or infinite at upper step {} \(epoch {}, batch 1\)"
+    with pytest.raises(FloatingPointError, match=message.format(2, 3)):
+        at(step=2).fit(SPLIT.train)
+    with pytest.warns(UserWarning, match="ended early, .*" + message.format(3, 4)):
+        model = at(step=3).fit(SPLIT.train, SPLIT.validation)
+    monkeypatch.undo()
+    same_as_one_that_stopped_before_the_fault(model)

@@ -167,6 +167,10 @@ def test_malformed_and_damaged_files_are_named(origin, home):
     (origin.folder / "ratings_Beauty.csv").write_text(AMAZON + "A3,B001,5.0\n")
     with pytest.raises(ValueError, match=r"ratings_Beauty\.csv, line 5: expected 4 fields, got 3"):
         fetch_amazon(**home)
+    (home["data_home"] / "sklearn_dr4sr" / "ratings_Beauty.csv").unlink()
+    (origin.folder / "ratings_Beauty.csv").write_bytes(AMAZON.encode() + b"A3,\xff,5.0,1\n")
+    with pytest.raises(ValueError, match=r"ratings_Beauty\.csv, line 5: not UTF-8"):
+        fetch_amazon(**home)
     (origin.folder / "ml-100k.zip").write_text("<html>")
     with pytest.raises(OSError, match=r"ml-100k\.zip is damaged .*: delete it"):
         fetch_movielens(**home)
@@ -218,6 +222,8 @@ def test_yelp(tmp_path, suffix):
     )
     with pytest.raises(ValueError, match="no review of 4 lies in since=2020-01-01"):
         load_yelp(path, since="2020-01-01")
+    with pytest.raises(ValueError, match="until: expected an ISO date, got 'noon'"):
+        load_yelp(path, until="noon")
 
 
 @pytest.mark.parametrize(
@@ -225,12 +231,16 @@ def test_yelp(tmp_path, suffix):
     [
         ("{not json}\n", "line 5: not JSON"),
         ('["u1"]\n', "line 5: no text 'user_id'"),
+        ("[" * 10**5 + "\n", "line 5: not JSON"),
+        ('{"stars": ' + "9" * 5000 + "}\n", "line 5: "),
+        ('{"user_id": "\udcff"}\n', "line 5: not UTF-8"),
+        (review("u1", "\ud800", "2019-01-01"), "line 5: no text 'business_id'"),
         (review("u1", None, "2019-01-01"), "line 5: no text 'business_id'"),
         ("\n" + review("u1", "b1", "yesterday"), "line 6, 'date': .* got 'yesterday'"),
     ],
 )
 def test_yelp_names_the_line(tmp_path, line, message):
     path = tmp_path / "review.json"
-    path.write_text("".join(YELP) + line)
+    path.write_bytes(("".join(YELP) + line).encode("utf-8", "surrogateescape"))
     with pytest.raises(ValueError, match=rf"review\.json, {message}"):
         load_yelp(path)

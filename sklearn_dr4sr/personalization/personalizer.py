@@ -256,11 +256,13 @@ class DatasetPersonalizer(SequenceInput, TransformerMixin, BaseEstimator):
             On a parameter out of range or a recommender that is none of the package's; on bad
             input; with ``validation="held_back"``, if no row holds three items.
         FloatingPointError
-            If the loss or the weights turn NaN.
+            If a loss, or the weights of either level, turn NaN or infinite before an epoch was
+            validated (there is ``y`` for it), naming epoch and batch.
 
         Warns
         -----
         UserWarning
+            If they do so after one: training ends, and both levels keep their best weights so far.
             If the Neumann sum diverges; if training ends before the first upper step.
 
         Examples

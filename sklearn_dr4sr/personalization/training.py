@@ -245,9 +245,11 @@ class _UpperLoop:
         self.optimizer.step()
         self.optimizer.zero_grad()
         if not all(torch.isfinite(p).all() for p in self.phi):
+            epoch, step = len(net.history), len(net.history[-1]["batches"])
             raise FloatingPointError(
-                f"the weights turned NaN at upper step {len(self.history) + 1}: lower "
-                f"upper_lr={s.upper_lr}, or raise temperature={s.temperature}"
+                f"the weights turned NaN or infinite at upper step {len(self.history) + 1} (epoch "
+                f"{epoch}, batch {step}): lower upper_lr={s.upper_lr}, or raise "
+                f"temperature={s.temperature}"
             )
         self.history.append(
             {

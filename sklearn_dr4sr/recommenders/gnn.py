@@ -267,5 +267,7 @@ checkpoint_dir, precision, device, random_state, verbose :
         if [part.dtype for part in parts] != types or not np.isfinite(parts[0]).all():
             raise ValueError("the graph must hold finite float32 values at int32 places")
         adjacency = sparse.csr_matrix(parts, (n_items, n_items))
+        if (adjacency.indptr[1:] < adjacency.indptr[:-1]).any():  # scipy passes what ends below 0
+            raise ValueError("the graph's index pointer must not decrease")
         adjacency.check_format(full_check=True)
         return {"adjacency": adjacency}

@@ -7,6 +7,7 @@ is known from the parameters before anything of its size is made.
 from __future__ import annotations
 
 import json
+import os
 from itertools import pairwise
 from os import PathLike
 from pathlib import Path
@@ -27,6 +28,8 @@ __all__ = ["Storable"]
 CLASSES = ("SASRec", "GRU4Rec", "FMLP", "GNN", "CL4SRec", "BSARec")
 KEYS = {"format", "class", "parameters", "items", "fitted"}
 FITTED = ("history_", "n_steps_", "best_epoch_")
+#: Parameters that serve training alone, and say where it writes or what it runs.
+NOT_STORED = ("callbacks", "checkpoint_dir")
 #: Parameters younger than the format, with the value that does as was done before them.
 ADDED = {"ema_decay": 0.0}
 
@@ -64,8 +67,10 @@ class Storable:
 
         Notes
         -----
-        ``callbacks``, and a ``random_state`` that is no number, serve training alone and are stored
-        as None.
+        ``callbacks``, ``checkpoint_dir`` and a ``random_state`` that is no number serve training
+        alone and are stored as None. Both files are whole before they replace those of an earlier
+        model, so a full disk leaves that one as it was. What may be loaded from whom is told in the
+        user guide, under *Files from others*.
 
         Examples
         --------
@@ -81,7 +86,7 @@ class Storable:
         check_is_fitted(self, "items_")
         if type(self) is not _classes().get(type(self).__name__):
             raise TypeError(f"save: expected one of {', '.join(CLASSES)}, got {type(self)!r}")
-        parameters = {**self.get_params(deep=False), "callbacks": None}
+        parameters = {**self.get_params(deep=False), **dict.fromkeys(NOT_STORED)}
         if not isinstance(self.random_state, (int, np.integer)):
             parameters["random_state"] = None
         stored = {
@@ -98,11 +103,19 @@ class Storable:
         arrays["popularity"] = self.popularity_
         folder = as_path("folder", folder)
         folder.mkdir(parents=True, exist_ok=True)
-        _safetensors().numpy.save_file(
-            {name: np.ascontiguousarray(v) for name, v in arrays.items()},
-            folder / "weights.safetensors",
-        )
-        (folder / "model.json").write_text(text, encoding="utf-8")
+        new = {name: folder / f"{name}.tmp" for name in ("weights.safetensors", "model.json")}
+        try:
+            _safetensors().numpy.save_file(
+                {name: np.ascontiguousarray(v) for name, v in arrays.items()},
+                new["weights.safetensors"],
+            )
+            new["model.json"].write_text(text, encoding="utf-8")
+            (folder / "model.json").unlink(missing_ok=True)  # it goes with no other weights
+            for name, path in new.items():
+                os.replace(path, folder / name)
+        finally:
+            for path in new.values():
+                path.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, folder: str | PathLike, *, device: str = "auto") -> Any:
@@ -122,11 +135,16 @@ class Storable:
         Raises
         ------
         ValueError
-            If the files hold anything but what ``save`` writes.
+            If the files hold anything but what ``save`` writes, or are links out of the folder.
         OSError
             If they cannot be read.
         ImportError
             Without safetensors.
+
+        Notes
+        -----
+        The folder may come from anyone: what that rules out, and what it does not, is told in the
+        user guide, under *Files from others*. Other files in it are not looked at.
 
         Examples
         --------
@@ -154,9 +172,11 @@ class Storable:
         empty = SequenceDataset(Sequences.from_codes([], [0, 0], items))
         extras = {name: arrays[f"extra.{name}"] for name in model._extras}
         net = model._make_net(empty, None, resolved, 0)
-        net.set_params(
-            **{f"module__{k}": v for k, v in model._module_extras(extras, len(items)).items()}
-        )
+        try:
+            made = model._module_extras(extras, len(items))
+        except ValueError as error:
+            raise ValueError(f"{folder / 'weights.safetensors'}: {error}") from None
+        net.set_params(**{f"module__{name}": value for name, value in made.items()})
         isolated(net.initialize, seed=0, device=resolved)
         net.module_.load_state_dict(
             {
@@ -190,20 +210,39 @@ def _safetensors() -> Any:
     return safetensors
 
 
-def _inside(folder: str | PathLike, name: str) -> Path:
+def _inside(folder: Path, name: str) -> Path:
     """Path of a file of the folder; one that a link takes elsewhere is refused."""
-    path = Path(folder) / name
-    if path.resolve().parent != Path(folder).resolve():
-        raise ValueError(f"{path} leads out of the folder, to {path.resolve()}")
+    path = folder / name
+    place = os.path.realpath(path)
+    if os.path.dirname(place) != os.path.realpath(folder):
+        raise ValueError(f"{path} leads out of the folder, to {place}")
+    if not path.is_file():  # a pipe might be read for ever
+        raise FileNotFoundError(f"{path}: no such file")
     return path
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    def refuse(name: str) -> None:
-        raise ValueError(f"numbers must be finite, got {name}")
+def _finite(number: str) -> float:
+    if not np.isfinite(value := float(number)):
+        raise ValueError(f"numbers must be finite, got {number:.80}")
+    return value
 
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a dict of a JSON object; readers differ in which of two equal keys they take."""
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise ValueError(f"a key stands twice among {[key for key, _ in pairs]!r:.80}")
+    return made
+
+
+def _read_json(path: Path) -> dict[str, Any]:
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+        stored = json.loads(
+            path.read_text(encoding="utf-8"),
+            parse_constant=_finite,
+            parse_float=_finite,
+            object_pairs_hook=_unique,
+        )
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON as save writes it ({error})") from None
     if not isinstance(stored, dict) or set(stored) != KEYS:
@@ -221,7 +260,7 @@ def _check_fitted(fitted: Any) -> None:
     counts = ("n_steps_", "best_epoch_")
     if not isinstance(fitted, dict) or set(fitted) != set(FITTED):
         raise ValueError(f"fitted: expected {FITTED}, got {fitted!r:.80}")
-    if not all(type(fitted[name]) is int and fitted[name] >= 0 for name in counts):
+    if not all(type(fitted[name]) is int and 0 <= fitted[name] < 2**63 for name in counts):
         raise ValueError(f"fitted: expected counts for {counts}, got {fitted!r:.80}")
     epochs = fitted["history_"]
     names = {"epoch", "train_loss", "valid_ndcg", "dur"}
@@ -254,8 +293,11 @@ def _estimator(stored: dict[str, Any], cls: type) -> Any:
     for parameter, value in parameters.items():
         if not (value is None or type(value) in (bool, int, float, str)):
             raise ValueError(f"{parameter}: expected a number, a text or null, got {value!r:.80}")
-    if parameters["callbacks"] is not None:
-        raise ValueError(f"callbacks: expected null, got {parameters['callbacks']!r}")
+    for parameter in NOT_STORED:  # a fit would write where the file says
+        if parameters[parameter] is not None:
+            raise ValueError(f"{parameter}: expected null, got {parameters[parameter]!r:.80}")
+    if not isinstance(parameters["random_state"], (int, type(None))):
+        raise ValueError(f"random_state: expected an int, got {parameters['random_state']!r:.80}")
     return kind(**parameters)
 
 
@@ -278,21 +320,22 @@ def _items(ids: Any) -> np.ndarray:
 def _read_arrays(path: Path, model: Any, n_items: int) -> dict[str, np.ndarray]:
     """Read all arrays of a file, whose names, types and shapes must be those of the model."""
     safetensors = _safetensors()
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
+            if file.metadata():
+                raise ValueError(f"expected no metadata, got {file.metadata()!r:.80}")
             names = set(file.keys())
             expected = _shapes(model, n_items, len(names))
             if names != set(expected):
                 raise ValueError(f"arrays that do not fit: {sorted(names ^ set(expected))[:9]}")
             for name, shape in expected.items():
                 entry = file.get_slice(name)
-                got = tuple(entry.get_shape())
-                if shape is not None and (got != shape or entry.get_dtype() != "F32"):
-                    raise ValueError(
-                        f"{name}: expected F32 of shape {shape}, got {entry.get_dtype()} of {got}"
-                    )
+                got, dtype = tuple(entry.get_shape()), entry.get_dtype()
+                if shape is None:
+                    if dtype not in ("F32", "I32"):  # numpy has not all that there are
+                        raise ValueError(f"{name}: expected F32 or I32, got {dtype}")
+                elif got != shape or dtype != "F32":
+                    raise ValueError(f"{name}: expected F32 of shape {shape}, got {dtype} of {got}")
             arrays = {name: file.get_tensor(name) for name in names}
     except (ValueError, safetensors.SafetensorError) as error:
         raise ValueError(f"{path}: {error}") from None

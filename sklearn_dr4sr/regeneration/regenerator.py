@@ -267,7 +267,8 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
         ValueError, TypeError
             On a parameter out of range; on bad input, naming the row; if there is no pattern.
         FloatingPointError
-            If loss or weights turn NaN or infinite, naming epoch and batch.
+            If loss or weights turn NaN or infinite, naming epoch and batch. With
+            ``checkpoint_dir``, the state after the epoch before is left there.
 
         Examples
         --------
