@@ -15,7 +15,7 @@ import joblib
 import numpy as np
 from sklearn.frozen import FrozenEstimator
 
-from benchmarks.recipes import CACHE, backbone_name, student_name
+from benchmarks.recipes import CACHE, backbone_name, blend, shares, student_name
 from benchmarks.run import describe, evaluate, parse, write
 from sklearn_dr4sr.baselines import SequentialRules
 from sklearn_dr4sr.datasets import load_sequences
@@ -36,17 +36,18 @@ def members(args, seed: int) -> dict[str, dict[str, str]]:
 def choose(names: dict[str, str], split) -> tuple[RankBlend, dict]:
     """Blend with the weight of the rules that ranks the validation items best."""
     models = [(m, FrozenEstimator(joblib.load(CACHE / f"{n}.joblib")[0])) for m, n in names.items()]
-    blend = RankBlend([*models, ("rules", SequentialRules())]).fit(split.train)
+    named = [*models, ("rules", SequentialRules())]
+    blended = blend(named).fit(split.train)
     known = np.flatnonzero([item is not None for item in split.validation])
     found = {}
     for weight in RULES:
-        blend.set_params(weights=[1 / len(models)] * len(models) + [weight])
-        ranking = blend.predict(split.train[known], k=20)
+        blended.set_params(weights=shares(named, weight))
+        ranking = blended.predict(split.train[known], k=20)
         found[weight] = round(ndcg_at_k(split.validation[known], ranking, 20), 5)
         print(sorted(names), weight, found[weight], flush=True)
     best = max(found, key=found.get)
-    blend.set_params(weights=[1 / len(models)] * len(models) + [best])
-    return blend, {"members": list(names.values()), "rules": best, "validation_ndcg@20": found}
+    blended.set_params(weights=shares(named, best))
+    return blended, {"members": list(names.values()), "rules": best, "validation_ndcg@20": found}
 
 
 def main() -> None:
@@ -54,10 +55,10 @@ def main() -> None:
     args = parse()
     split = leave_one_out(load_sequences(args.data))
     for name, names in members(args, args.first_seed).items():
-        blend, record = choose(names, split)
-        record["test"], rank = evaluate(blend, split)
-        command = describe(args)["command"].replace("benchmarks.run", "benchmarks.blend")
-        record |= {"data": args.name, "seed": args.first_seed, **describe(args), "command": command}
+        blended, record = choose(names, split)
+        record["test"], rank = evaluate(blended, split)
+        record |= {"data": args.name, "seed": args.first_seed, **describe(args)}
+        record["command"] = record["command"].replace("benchmarks.run", "benchmarks.blend")
         write(args.results, f"blend-{args.name}-{name}-s{args.first_seed}", record, rank)
 
 

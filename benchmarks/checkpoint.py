@@ -106,11 +106,8 @@ def kill_often(fit, path, args):
 
 
 def cpu_seconds(process):
-    """CPU time that a process has taken; one that is gone has taken enough."""
-    try:
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    except FileNotFoundError:
-        return float("inf")
+    """CPU time that a child has taken; one that has ended has taken enough."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     if fields[0] == "Z":
         return float("inf")
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -148,10 +148,14 @@ def teachers(split: LeaveOneOutSplit, seed: int, stages, args, model, generation
     return [*named, ("rules", SequentialRules())]
 
 
+def shares(named: list, rules: float = 1.0) -> list[float]:
+    """Weights that average the models' log-probabilities, and the rules' beside them."""
+    return [rules if name == "rules" else 1 / (len(named) - 1) for name, _ in named]
+
+
 def blend(named: list) -> RankBlend:
     """Models whose log-probabilities are averaged, and rules that count as much as all of them."""
-    share = 1 / (len(named) - 1)
-    return RankBlend(named, weights=[1.0 if name == "rules" else share for name, _ in named])
+    return RankBlend(named, weights=shares(named))
 
 
 def taught(split: LeaveOneOutSplit, seed: int, stages, args, model, generation: int):

@@ -225,8 +225,8 @@ def run(split, recipe: str, seed: int, args) -> None:
     blended, _ = evaluate(blend(own).fit(split.train), split)
     if recipe == "taught":
         keep(student_name(args, seed, args.generation), model, stages.seconds["train"])
+        named = teachers(split, seed, stages, args, model, args.generation)
         for name, of in (("teacher", []), ("teacher_and_student", own[:1])):
-            named = teachers(split, seed, stages, args, model, args.generation)
             notes[f"test_of_{name}"], _ = evaluate(blend([*of, *named]).fit(split.train), split)
     epochs = model.history_
     record = {

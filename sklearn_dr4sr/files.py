@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .parquet import read_parquet_table
+from .parquet import check_columns, read_parquet_table
 
 __all__ = [
     "TABLES",
@@ -147,10 +147,7 @@ def read_delimited(
             names = next(reader, [])
             names = [name.rsplit(":", 1)[0] for name in names] if typed else names
         names = list(names)
-        for name in columns:
-            if names.count(name) != 1:
-                what = "no column" if name not in names else "more than one column"
-                raise ValueError(f"{where}: {what} {name!r}, but {names}")
+        check_columns(where, names, columns)
         at = [names.index(name) for name in columns]
         last = reader.line_num
         for fields in reader:

@@ -12,7 +12,7 @@ from ._parameters import as_path
 from .patterns import ORIGINS, PatternTable
 from .sequences import Sequences
 
-__all__ = ["import_pyarrow", "read_parquet", "read_parquet_table", "write_parquet"]
+__all__ = ["check_columns", "import_pyarrow", "read_parquet", "read_parquet_table", "write_parquet"]
 
 
 def write_parquet(
@@ -91,15 +91,20 @@ def read_parquet_table(path: str | PathLike, columns: Sequence[str] | None = Non
         try:
             file = pq.ParquetFile(opened)
             names = file.schema_arrow.names
-            for name in names if columns is None else columns:
-                if names.count(name) != 1:
-                    what = "no column" if name not in names else "more than one column"
-                    raise ValueError(f"{path}: {what} {name!r}, but {names}")
+            check_columns(path, names, names if columns is None else columns)
             table = file.read(columns=None if columns is None else list(columns))
             table.validate(full=True)
         except (pa.ArrowException, OSError) as error:  # a damaged page is an OSError
             raise ValueError(f"{path}: not a Parquet file ({error})") from None
     return table
+
+
+def check_columns(where: Any, names: list[str], wanted: Sequence[str]) -> None:
+    """Raise ValueError unless each column that is wanted is there, and once."""
+    for name in wanted:
+        if names.count(name) != 1:
+            what = "no column" if name not in names else "more than one column"
+            raise ValueError(f"{where}: {what} {name!r}, but {names}")
 
 
 def import_pyarrow() -> tuple:

@@ -49,25 +49,20 @@ class Batch:
     Attributes
     ----------
     groups : list of Group
-    ids, rows : tensor of int64, shape (tokens,)
-        Input item of each token of the groups, group after group and row after row, padding among
-        them, and which row of the batch it is in.
     at : tensor of int64, shape (n,)
-        Token whose state predicts each target.
+        Token whose state predicts each target: all positions of the groups are numbered, padding
+        among them, group after group and row after row.
     targets : tensor of int64, shape (n,)
     weights : tensor of float32, shape (n,), or None
     """
 
     def __init__(self, groups: list[Group]) -> None:
         self.groups = groups
-        self.ids = _flat([group.ids for group in groups])
         targets = _flat([group.targets for group in groups])  # (tokens,)
         self.at = (targets >= 0).nonzero()[:, 0]
         self.targets = targets[self.at]
         weighted = groups[0].weights is not None
         self.weights = _flat([group.weights for group in groups])[self.at] if weighted else None
-        widths = np.concatenate([np.full(len(g.ids), g.ids.shape[1]) for g in groups])
-        self.rows = torch.from_numpy(np.repeat(np.arange(len(widths)), widths))
 
     def __len__(self) -> int:
         return sum(len(group.ids) for group in self.groups)
@@ -76,6 +71,17 @@ class Batch:
     def n_targets(self) -> int:
         """Number of targets: what the loss is divided by."""
         return len(self.at)
+
+    @property
+    def ids(self) -> torch.Tensor:
+        """Input item of each token, shape (tokens,)."""
+        return _flat([group.ids for group in self.groups])
+
+    @property
+    def rows(self) -> torch.Tensor:
+        """Which row of the batch each token is in, shape (tokens,)."""
+        widths = np.concatenate([np.full(len(g.ids), g.ids.shape[1]) for g in self.groups])
+        return torch.from_numpy(np.repeat(np.arange(len(widths)), widths)).to(self.at.device)
 
     @property
     def pattern(self) -> np.ndarray:

@@ -95,15 +95,6 @@ class BSARecModule(PackedEncoder):
         )
         self.apply(initialise)
 
-    def encode_groups(self, ids: list[torch.Tensor], lengths: list[torch.Tensor]) -> torch.Tensor:
-        """States after each item, groups (rows, length) -> (tokens, dim)."""
-        layout = Layout.of(ids)
-        x = self.item_embedding(torch.cat([part.flatten() for part in ids]))  # (tokens, dim)
-        x = self.dropout(self.input_norm(x + self.position_embedding(layout.position)))
-        for block in self.blocks:
-            x = block(x, layout)
-        return x
-
 
 class BSARec(SequentialRecommender):
     """Self-attention with an inductive bias towards low frequencies: the strong backbone.

@@ -44,13 +44,26 @@ class Layout(NamedTuple):
 class PackedEncoder(nn.Module):
     """Base of modules that encode all length groups of a step at once.
 
-    A subclass gives ``encode_groups(ids, lengths)``: lists of tensors (rows, length) and (rows,)
-    to the states of all tokens, (tokens, dim), in the order of :class:`Layout`.
+    A subclass makes ``item_embedding``, ``position_embedding``, ``input_norm``, ``dropout`` and
+    ``blocks``, each called as ``block(x, layout)`` with x of shape (tokens, dim).
     """
 
     def encode(self, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """States after each item, (rows, length) -> (rows, length, dim)."""
         return self.encode_groups([ids], [lengths]).unflatten(0, ids.shape)
+
+    def encode_groups(self, ids: list[torch.Tensor], lengths: list[torch.Tensor]) -> torch.Tensor:
+        """States after each item, groups (rows, length) -> (tokens, dim)."""
+        layout = Layout.of(ids)
+        x = self._items(torch.cat([part.flatten() for part in ids]))  # (tokens, dim)
+        x = self.dropout(self.input_norm(x + self.position_embedding(layout.position)))
+        for block in self.blocks:
+            x = block(x, layout)
+        return x
+
+    def _items(self, ids: torch.Tensor) -> torch.Tensor:
+        """Look up input items, (tokens,) -> (tokens, dim)."""
+        return self.item_embedding(ids)
 
 
 class CausalSelfAttention(nn.Module):

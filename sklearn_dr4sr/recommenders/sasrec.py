@@ -60,19 +60,6 @@ class SASRecModule(PackedEncoder):
         )
         self.apply(initialise)
 
-    def encode_groups(self, ids: list[torch.Tensor], lengths: list[torch.Tensor]) -> torch.Tensor:
-        """States after each item, groups (rows, length) -> (tokens, dim)."""
-        layout = Layout.of(ids)
-        x = self._items(torch.cat([part.flatten() for part in ids]))  # (tokens, dim)
-        x = self.dropout(self.input_norm(x + self.position_embedding(layout.position)))
-        for block in self.blocks:
-            x = block(x, layout)
-        return x
-
-    def _items(self, ids: torch.Tensor) -> torch.Tensor:
-        """Look up input items, (tokens,) -> (tokens, dim)."""
-        return self.item_embedding(ids)
-
 
 class SASRec(SequentialRecommender):
     """Self-attentive sequential recommendation.

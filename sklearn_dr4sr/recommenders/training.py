@@ -139,8 +139,9 @@ class SequenceNet(ResumableNet):
         negatives = torch.randint(n_items, (batch.n_targets, m), device=device)
         if self.negatives == "unseen":
             # a pattern and an item as one number: those that there are, sorted, and those drawn
-            row = batch.rows[batch.at] * (n_items + 1)  # (n,)
-            there = torch.cat([batch.rows * (n_items + 1) + batch.ids, row + batch.targets])
+            rows = batch.rows * (n_items + 1)  # (tokens,)
+            row = rows[batch.at]  # (n,)
+            there = torch.cat([rows + batch.ids, row + batch.targets])
             there = there.sort().values
             for _ in range(10):  # gives up on a pattern that holds the whole catalogue
                 drawn = row[:, None] + negatives
