@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,9 @@ class ResumableNet(skorch.NeuralNet):
         if training:
             self._loader = iterator
             if self._loader_state is not None:
-                iterator.load_state_dict(self._loader_state)
+                path, state = self._loader_state
+                with _fitting(path):
+                    iterator.load_state_dict(state)
         return iterator
 
 
@@ -142,21 +145,15 @@ class Checkpoint(Callback):
                 "it to start anew, or choose another checkpoint_dir"
             )
         self.ours = True
-        try:
+        with _fitting(self.path):
             self._take_up(net, state)
-        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            if is_out_of_memory(error):
-                raise
-            raise ValueError(
-                f"{self.path} is a checkpoint whose state does not fit ({error}): {ADVICE}"
-            ) from error
 
     def _take_up(self, net: ResumableNet, state: dict[str, Any]) -> None:
         """Put the net, its iterator, callbacks and generators where ``on_epoch_end`` found them."""
         net.module_.load_state_dict(state["module"])
         net.optimizer_.load_state_dict(state["optimizer"])
         net.load_extra_state(state["extra"])
-        net._loader_state = state["loader"]
+        net._loader_state = (self.path, state["loader"])
         net.history = History(state["history"])
         for name, callback in net.callbacks_:
             for attribute, value in state["callbacks"].get(name, {}).items():
@@ -281,6 +278,18 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise ValueError(f"{path} holds a {type(state).__name__}, not a state: {ADVICE}")
     return state
+
+
+@contextlib.contextmanager
+def _fitting(path: Path) -> Iterator[None]:
+    """Tell which checkpoint it is whose state does not fit what takes it over."""
+    try:
+        yield
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
+        text = f"{path} is a checkpoint whose state does not fit ({error}): {ADVICE}"
+        raise ValueError(text) from error
 
 
 def _is_kept(attribute: str) -> bool:

@@ -243,6 +243,11 @@ def test_another_state_is_refused(written, state):
         {"callbacks": {"tasks": {"__class__": 1}}},
         {"rng": torch.zeros(3)},
         {"rng": "x"},
+        {"loader": {}},
+        {"loader": {"rng": {}, "rest": torch.zeros(0, dtype=torch.int64)}},
+        {"loader": {"rest": torch.full((3,), 10**6)}},
+        {"loader": {"rest": torch.zeros(3)}},
+        {"loader": None},
     ],
     ids=str,
 )

@@ -158,9 +158,12 @@ def test_fake_histories_stand_beside_the_rows():
 
 def test_items_are_sampled_by_their_scores():
     rows = [[1, 2, 3], [4, 5, 6]] * 20
-    model = InfiniteAutoencoder(l2=1, temperature=0.05, include_original=False, random_state=0)
-    fake = model.fit_transform(rows)
-    assert all(set(p) == set(row) for p, row in zip(fake.patterns, rows, strict=True))
+    for temperature in (0.05, 1e-300):
+        model = InfiniteAutoencoder(
+            l2=1, temperature=temperature, include_original=False, random_state=0
+        )
+        fake = model.fit_transform(rows)
+        assert all(set(p) == set(row) for p, row in zip(fake.patterns, rows, strict=True))
     # two draws without replacement: the first item is softmax(scores / τ), the second what remains
     rows = [[1, 2], [3, 4]]
     model = InfiniteAutoencoder(n_samples=20_000, include_original=False, random_state=0).fit(rows)

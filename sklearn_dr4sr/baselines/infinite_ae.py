@@ -529,9 +529,10 @@ def _fake_histories(model: InfiniteAutoencoder, histories: Sequences) -> Pattern
     for start, scores in model._score_chunks(histories.recode(model.items_)):
         logits = scores.numpy()
         spread = logits.std(axis=1, keepdims=True)
-        logits /= model.temperature * np.maximum(spread, np.finfo(np.float32).tiny)
+        logits /= np.maximum(spread, np.finfo(np.float32).tiny)
         for sample in range(model.n_samples):
-            noisy = logits + rng.gumbel(size=logits.shape)
+            # the noise is scaled, not the logits: no temperature is too low for the division
+            noisy = logits + model.temperature * rng.gumbel(size=logits.shape)
             best = np.argpartition(-noisy, min(longest, n_items - 1), axis=1)[:, :longest]
             order = np.take_along_axis(noisy, best, axis=1).argsort(axis=1)[:, ::-1]
             best = np.take_along_axis(best, order, axis=1)

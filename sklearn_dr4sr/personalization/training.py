@@ -219,7 +219,8 @@ class _UpperLoop:
         self.optimizer.load_state_dict(state["optimizer"])
         self.batches.load_state_dict(state["batches"])
         self.seeds.bit_generator.state = state["seeds"]
-        vars(self).update(state["counts"])
+        for name in self.COUNTS:
+            setattr(self, name, state["counts"][name])
 
     def after_lower_step(self, batch: Batch) -> None:
         self.lower_steps += 1

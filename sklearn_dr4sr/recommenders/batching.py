@@ -200,8 +200,11 @@ class LengthGroupedBatches:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from where another one was."""
+        rest = state["rest"].numpy()
+        if rest.dtype != np.int64 or not np.isin(rest, np.arange(len(self.dataset))).all():
+            raise ValueError(f"the rest of a pass holds rows outside of 0 to {len(self.dataset)}")
         self.rng.bit_generator.state = state["rng"]
-        self.order, self.position = state["rest"].numpy(), 0
+        self.order, self.position = rest, 0
 
     def batch(self, rows: np.ndarray) -> Batch:
         """Split the given rows of the data set into length groups."""
