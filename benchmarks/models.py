@@ -15,6 +15,7 @@ import datetime
 import json
 import platform
 import random
+import sys
 import time
 from pathlib import Path
 
@@ -36,6 +37,7 @@ MODELS = {
     "SASRec": (SASRec, {}),
     "GRU4Rec": (GRU4Rec, {}),
     "FMLP": (FMLP, {"mode": "prefix"}),
+    "FMLP, every layer at every position": (lambda **p: FMLP(mode="prefix", **p), {}),
     "FMLP, causal": (lambda **p: FMLP(mode="causal", **p), {}),
     "GNN": (GNN, {}),
     "CL4SRec": (CL4SRec, {}),
@@ -226,6 +228,8 @@ def main():
         print(json.dumps(table[-1]), flush=True)
     if args.write and table:
         record = {
+            "command": "python -m benchmarks.models "
+            + " ".join(word.rpartition("/")[2] for word in sys.argv[1:]),
             "date": datetime.date.today().isoformat(),
             "data": Path(args.data).stem,
             "machine": f"{platform.machine()}, {torch.get_num_threads()} torch threads",

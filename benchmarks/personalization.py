@@ -143,8 +143,8 @@ CONTROLS = {
 }
 
 
-def controls(path, seed, options):
-    """Train each of the controls that has no result yet, and compare it with constant weights."""
+def controls(path, seed, options, table):
+    """Train each of the controls that has no result yet; the table is written after each."""
     records = {}
     for variant, recipe in CONTROLS.items():
         print(variant, flush=True)
@@ -157,6 +157,11 @@ def controls(path, seed, options):
         records[variant] = json.loads(result.read_text())
         rank = np.load(RESULTS / "ranks" / f"{result.stem}.npz")["rank"].astype(int)
         records[variant]["gain"] = ndcg_of_ranks(rank, 20)
+        table.write_text(compared(records))
+
+
+def compared(records):
+    """Each variant beside constant weights, as Markdown."""
     constant = records["constant weights"]["gain"]
     lines = ["| weights | R@20 | N@20 | beside constant | p | validation N@20 |", "|---" * 6 + "|"]
     for variant, record in records.items():
@@ -189,9 +194,8 @@ def main():
     if (args.cost or args.controls) and args.data is None:
         parser.error("--data is needed")
     if args.controls:
-        (RESULTS / f"personalization-{args.data.stem.split('_')[0]}.md").write_text(
-            controls(args.data, 0, options)
-        )
+        name = args.data.stem.split("_")[0]
+        controls(args.data, 0, options, RESULTS / f"personalization-{name}.md")
     results = {}
     if args.planted:
         results["planted"] = planted(args.seeds)
@@ -199,7 +203,10 @@ def main():
         results["cost"] = cost(args.data, args.hypergradient, args.epochs)
     for name, found in results.items():
         path = RESULTS / f"personalization-{name}.json"
-        path.write_text(json.dumps(found, indent=1) + "\n")
+        command = "python -m benchmarks.personalization " + " ".join(
+            word.rpartition("/")[2] for word in sys.argv[1:]
+        )
+        path.write_text(json.dumps({"command": command, "found": found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

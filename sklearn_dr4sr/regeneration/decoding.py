@@ -15,6 +15,9 @@ __all__ = ["decode"]
 
 #: Tokens of encoder memory held at once, over all K memories.
 CHUNK_TOKENS = 2**16
+#: Scores of the catalogue held at once: on a CPU so few that they stay in its cache, in a third of
+#: the time.
+SCORES = {"cpu": 2**20, "cuda": 2**27}
 
 
 @torch.inference_mode()
@@ -173,11 +176,19 @@ class _State:
 
         EOS where it is likelier than all items together, else the item of the highest affinity.
         """
-        scores = self.module.affinity(hidden, self.summary[which])  # (generative, n_items + 1)
-        scores.scatter_(1, self.generated[which], -torch.inf)
-        items, end = scores[:, :-1], scores[:, -1]
-        ends = end > (items + self.module.log_share).logsumexp(dim=1)
-        return torch.where(ends, self.module.eos, _pick(items, temperature, draw))
+        share = self.module.log_share.exp()
+        block = max(1, SCORES.get(hidden.device.type, SCORES["cuda"]) // len(share))
+        chosen = torch.empty_like(which)
+        for part in torch.arange(len(which), device=hidden.device).split(block):
+            at = which[part]
+            scores = self.module.affinity(hidden[part], self.summary[at])  # (block, n_items + 1)
+            scores.scatter_(1, self.generated[at], -torch.inf)
+            items, end = scores[:, :-1], scores[:, -1]
+            item = _pick(items, temperature, draw[part])
+            most = items.amax(dim=1, keepdim=True).clamp(min=torch.finfo(items.dtype).min)
+            together = most[:, 0] + ((items - most).exp_() @ share).log()  # logsumexp, of P(item)
+            chosen[part] = torch.where(end > together, self.module.eos, item)
+        return chosen
 
     def keep(self, goes_on: torch.Tensor, chosen: torch.Tensor) -> None:
         """Append the chosen tokens and drop the patterns that have ended."""
