@@ -1,6 +1,7 @@
 """SequentialRecommender and SASRec: oracles in numpy, one hand-written step, and behaviour."""
 
 import _thread
+import math
 import pickle
 import threading
 from itertools import combinations, pairwise
@@ -18,10 +19,11 @@ from sklearn.exceptions import NotFittedError
 
 from sklearn_dr4sr import SequenceDataset, Sequences
 from sklearn_dr4sr._torch import isolated
+from sklearn_dr4sr.augmentation import SlidingWindow
 from sklearn_dr4sr.datasets import make_sequences
 from sklearn_dr4sr.metrics import recall_at_k
 from sklearn_dr4sr.model_selection import leave_one_out
-from sklearn_dr4sr.recommenders import SASRec, SequentialRecommender, losses
+from sklearn_dr4sr.recommenders import BSARec, SASRec, SequentialRecommender, losses
 from sklearn_dr4sr.recommenders.batching import (
     LengthGroupedBatches,
     TrainingPatterns,
@@ -305,6 +307,21 @@ def test_steps_per_epoch_goes_on_where_the_last_epoch_ended():
         assert sorted(firsts[start : start + 10]) == list(range(10))
 
 
+def test_as_many_steps_as_the_histories_take(sequences):
+    every_prefix = SlidingWindow(window_size=4).fit_transform(sequences)
+    model = small(steps_per_epoch="histories", batch_size=8, max_epochs=2).fit(every_prefix)
+    rows = sum(length >= 2 for length in sequences.lengths)
+    assert len(every_prefix.patterns) > 2 * rows
+    assert model.n_steps_ == 2 * math.ceil(rows / 8)
+    plain = small(batch_size=8, max_epochs=2).fit(sequences)
+    assert plain.n_steps_ == model.n_steps_
+
+
+def test_the_strong_setting_takes_changes():
+    model = BSARec.strong(lr=0.5, random_state=3)
+    assert (model.embedding_dim, model.lr, model.random_state) == (128, 0.5, 3)
+
+
 def test_negatives_outside_the_pattern(sequences):
     patterns = TrainingPatterns(sequences, None, 12, "all")
     batch = LengthGroupedBatches(patterns, 64, seed=0).batch(np.arange(64))
@@ -456,6 +473,7 @@ def test_clone_and_parameters_of_a_foreign_module(sequences):
         ("max_epochs", 2.5),
         ("patience", -1),
         ("steps_per_epoch", 0),
+        ("steps_per_epoch", "rows"),
         ("batch_size", True),
         ("lr", 0),
         ("lr", "fast"),

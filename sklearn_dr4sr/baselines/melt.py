@@ -461,7 +461,7 @@ class MELT(SequentialRecommender):
             self.max_length,
             self.user_quantile,
             self.item_quantile,
-            n_steps=self.steps_per_epoch or -(-usable // self.batch_size),
+            n_steps=self._steps(dataset) or -(-usable // self.batch_size),
             n_epochs=self.max_epochs,
             seed=seed,
         )

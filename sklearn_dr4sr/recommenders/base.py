@@ -78,9 +78,10 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
         Most epochs; the paper allows 1000.
     patience : int, default=20
         Epochs without a better validation NDCG@20 before training stops, where ``y`` is given.
-    steps_per_epoch : int or None, default=None
-        Optimizer steps an epoch; None: one pass over the patterns. With a number, training sets of
-        any size are validated, and stopped, after the same number of steps.
+    steps_per_epoch : int, "histories" or None, default=None
+        Optimizer steps an epoch; None: one pass over the patterns; "histories": as many as one pass
+        over the histories takes, whatever patterns stand in their place. With either of the latter
+        two, training sets of any size are validated, and stopped, after the same number of steps.
     batch_size : int, default=256
         Patterns an optimizer step (B of the paper).
     lr : float, default=1e-3
@@ -175,7 +176,7 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
         max_length: int = 50,
         max_epochs: int = 200,
         patience: int = 20,
-        steps_per_epoch: int | None = None,
+        steps_per_epoch: int | str | None = None,
         batch_size: int = 256,
         lr: float = 1e-3,
         weight_decay: float = 0.0,
@@ -270,7 +271,9 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
         most |= dict.fromkeys(("n_layers", *self._integers), LAYERS)
         most |= dict.fromkeys(("embedding_dim", "hidden_dim", "n_heads"), WIDTH)
         most |= dict.fromkeys(("n_negatives", "max_length"), LENGTH)
-        if self.steps_per_epoch is not None:
+        if isinstance(self.steps_per_epoch, str):
+            check_choice("steps_per_epoch", self.steps_per_epoch, ("histories",))
+        elif self.steps_per_epoch is not None:
             most["steps_per_epoch"] = COUNT
         for name, high in most.items():
             check_number(name, getattr(self, name, 1), 1, high, integer=True)
@@ -398,13 +401,19 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
             batch_size=self.batch_size,
             iterator_train=LengthGroupedBatches,
             iterator_train__seed=seed,
-            iterator_train__steps=self.steps_per_epoch,
+            iterator_train__steps=self._steps(dataset),
             train_split=None,
             callbacks=callbacks + fresh_callbacks(self.callbacks),
             device=str(device),
             verbose=self.verbose,
             **module_parameters,
         )
+
+    def _steps(self, dataset: SequenceDataset) -> int | None:
+        """Optimizer steps an epoch; None: one pass over the patterns."""
+        if self.steps_per_epoch != "histories":
+            return self.steps_per_epoch
+        return max(1, -(-int((dataset.histories.lengths >= 2).sum()) // self.batch_size))
 
     def _scores(self, histories: Sequences) -> torch.Tensor:
         net = self.net_

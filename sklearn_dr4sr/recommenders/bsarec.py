@@ -144,9 +144,9 @@ checkpoint_dir, precision, device, random_state, verbose :
     mixes later items into earlier positions, so it cannot be trained on all positions of a
     sequence at once. The causal average takes its place: one pass trains every prefix.
 
-    On the Amazon data ``embedding_dim=128, hidden_dim=512, lr=2e-3, ema_decay=0.995, patience=4``
-    ends as well as the defaults, or a little better, in about 40 % of the steps, each of which
-    takes half as long again.
+    :meth:`strong` is a wider setting with averaged weights. On the Amazon data it ends as well as
+    the defaults, or a little better, in about 40 % of the steps, each of which takes half as long
+    again.
 
     References
     ----------
@@ -184,7 +184,7 @@ checkpoint_dir, precision, device, random_state, verbose :
         max_length: int = 50,
         max_epochs: int = 200,
         patience: int = 20,
-        steps_per_epoch: int | None = None,
+        steps_per_epoch: int | str | None = None,
         batch_size: int = 256,
         lr: float = 1e-3,
         weight_decay: float = 0.0,
@@ -224,3 +224,39 @@ checkpoint_dir, precision, device, random_state, verbose :
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
+
+    @classmethod
+    def strong(cls, **changes: Any) -> BSARec:
+        """Make one with the setting that has ranked best so far.
+
+        Twice as wide as the defaults, with averaged weights, and stopped early:
+        ``embedding_dim=128, hidden_dim=512, lr=2e-3, ema_decay=0.995, patience=4, max_epochs=20,
+        steps_per_epoch="histories"``. Without ``y`` in ``fit`` nothing stops it before
+        ``max_epochs``.
+
+        Parameters
+        ----------
+        **changes
+            Parameters of the class, over those of the setting.
+
+        Returns
+        -------
+        BSARec
+            Unfitted.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr.recommenders import BSARec
+        >>> BSARec.strong(random_state=0).embedding_dim
+        128
+        """
+        setting = {
+            "embedding_dim": 128,
+            "hidden_dim": 512,
+            "lr": 2e-3,
+            "ema_decay": 0.995,
+            "patience": 4,
+            "max_epochs": 20,
+            "steps_per_epoch": "histories",
+        }
+        return cls(**{**setting, **changes})

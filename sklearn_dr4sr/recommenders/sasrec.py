@@ -128,7 +128,7 @@ checkpoint_dir, precision, device, random_state, verbose :
         max_length: int = 50,
         max_epochs: int = 200,
         patience: int = 20,
-        steps_per_epoch: int | None = None,
+        steps_per_epoch: int | str | None = None,
         batch_size: int = 256,
         lr: float = 1e-3,
         weight_decay: float = 0.0,
