@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .sequences import as_sequences, positions_in
 
-__all__ = ["codes_of", "long_table", "row_ids"]
+__all__ = ["codes_of", "long_table", "read_table", "row_ids"]
 
 #: Frames other than pandas' that narwhals makes.
 _LIBRARIES = ("cudf", "modin", "polars", "pyarrow")
@@ -42,6 +43,43 @@ def long_table(columns: dict[str, np.ndarray], like: Any = None) -> Any:
     except ImportError:
         return columns
     return pd.DataFrame(columns)
+
+
+def read_table(frame: Any, names: Sequence[str]) -> Any:
+    """Take a frame of any library as narwhals' own.
+
+    Parameters
+    ----------
+    frame : data frame of pandas, polars or pyarrow
+    names : sequence of str
+        Columns that it must have, without missing values.
+
+    Raises
+    ------
+    ImportError
+        Without narwhals.
+    TypeError, ValueError
+        If it is no frame, or with the column that is missing, or the row that has no value in it.
+    """
+    try:
+        import narwhals as nw
+    except ImportError:
+        raise ImportError("data frames need narwhals: pip install narwhals") from None
+    try:
+        table = nw.from_native(frame)
+    except TypeError:
+        raise TypeError(
+            f"frame: expected a pandas, polars or pyarrow table, got {type(frame).__name__}"
+        ) from None
+    if isinstance(table, nw.LazyFrame):  # its rows may come in any order, and times tie
+        raise TypeError(f"frame: a {type(frame).__name__} has no rows yet, pass frame.collect()")
+    for name in names:
+        if not isinstance(name, str) or name not in table.columns:
+            raise ValueError(f"frame has no column {name!r}, but {list(table.columns)}")
+        missing = table[name].is_null().to_numpy()
+        if missing.any():
+            raise ValueError(f"row {int(missing.argmax())}: no {name!r}")
+    return table
 
 
 def row_ids(ids: Any, n_rows: int) -> np.ndarray:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from ._parameters import check_choice, check_some
+from ._distinct import distinct
 from .exchange import Exchange
-from .patterns import ORIGINS, PatternTable
+from .patterns import ORIGINS, PatternTable, flatten
 from .sequences import Sequences, as_sequences, ranges
 
 __all__ = ["ORIGINS", "PatternTable", "SequenceDataset", "as_dataset"]
@@ -97,42 +96,12 @@ class SequenceDataset(Exchange):
                     "the row of each pattern"
                 )
             source = np.arange(len(patterns))
-        try:
-            rows = np.asarray(source)
-        except (TypeError, ValueError):
-            rows = np.empty(0, dtype=object)
-        if rows.dtype.kind not in "iu" and (rows.size or rows.dtype == object):
-            raise TypeError(f"source: expected the row of each pattern, integers, got {source!r}")
-        source = rows.astype(np.int64)
-        if source.shape != (len(patterns),):
-            raise ValueError(f"source: expected {len(patterns)} rows, got shape {source.shape}")
-        if len(source) and (np.diff(source) < 0).any():
-            raise ValueError("source: the patterns must be in the order of their rows")
-        if len(source) and not (source[0] >= 0 and source[-1] < len(self.histories)):
-            raise ValueError(
-                f"source: rows must lie in 0 .. {len(self.histories) - 1}, "
-                f"got {source[0]} .. {source[-1]}"
-            )
-        if isinstance(origin, str):
-            check_choice("origin", origin, ORIGINS)
-        else:
-            check_some("origin", [origin] if np.ndim(origin) == 0 else list(origin), ORIGINS)
-            if len(origin) != len(patterns):
-                raise ValueError(f"origin has {len(origin)} entries for {len(patterns)} patterns")
-            origin = np.array([ORIGINS.index(name) for name in origin])
-        return PatternTable.of(patterns, source, origin)
+        return PatternTable.checked(patterns, len(self.histories), source, origin)
 
     def _checked_weights(self, weights: Any) -> np.ndarray:
         lengths = self.patterns.lengths
         if isinstance(weights, (list, tuple)) and any(hasattr(w, "__len__") for w in weights):
-            for number, given in enumerate(weights):
-                if not hasattr(given, "__len__") or not hasattr(given, "__iter__"):
-                    raise TypeError(f"weights of pattern {number}: expected a list, got {given!r}")
-            given = np.array([len(w) for w in weights])
-            if len(given) != len(lengths) or (given != lengths).any():
-                row = int(np.argmax(given != lengths)) if len(given) == len(lengths) else len(given)
-                raise ValueError(f"weights of pattern {row} do not match the pattern's length")
-            weights = list(chain.from_iterable(weights))
+            weights = flatten("weights", weights, lengths)
         try:
             weights = np.asarray(weights, dtype=np.float32)
         except (TypeError, ValueError, OverflowError):
@@ -195,6 +164,96 @@ class SequenceDataset(Exchange):
         """Every item that a history or a pattern holds, sorted."""
         histories, patterns = self.histories.compact().items, self.patterns.compact().items
         return np.unique(np.concatenate([histories, patterns]))
+
+    @classmethod
+    def concatenate(cls, shards: Any) -> SequenceDataset:
+        """Stack the rows of data sets, with all of their patterns and weights.
+
+        Parameters
+        ----------
+        shards : iterable of SequenceDataset
+            At least one, in order of rows; all with weights, or none. Their patterns are made where
+            they are not made yet.
+
+        Returns
+        -------
+        SequenceDataset
+
+        Raises
+        ------
+        TypeError, ValueError
+            With the number of the shard that is no data set or has no weights; without any shard;
+            if ids are integers in one and strings in another.
+
+        See Also
+        --------
+        deduplicate : What is left to do where each shard holds a pattern once.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr import PatternMiner, SequenceDataset
+        >>> rows = [[1, 2, 3], [1, 3], [2, 1]]
+        >>> miner = PatternMiner().fit(rows)
+        >>> shards = [miner.transform(rows[:2]), miner.transform(rows[2:])]
+        >>> data = SequenceDataset.concatenate(shards)
+        >>> list(data.patterns), data.source
+        ([[1, 3], [1, 3], [2, 1]], array([0, 1, 2]))
+        """
+        if not hasattr(shards, "__iter__"):
+            raise TypeError(f"shards: expected a list of SequenceDatasets, got {shards!r}")
+        shards = list(shards)
+        if not shards:
+            raise ValueError("shards: expected at least one SequenceDataset, got none")
+        for number, shard in enumerate(shards):
+            if not isinstance(shard, SequenceDataset):
+                raise TypeError(f"shard {number}: expected a SequenceDataset, got {shard!r}")
+        weights = [shard.weights for shard in shards]
+        weighted = [given is not None for given in weights]
+        if any(weighted) and not all(weighted):
+            raise ValueError(
+                f"shard {weighted.index(False)} has no weights, shard {weighted.index(True)} has: "
+                "all must have some, or none"
+            )
+        starts = np.cumsum([0, *map(len, shards[:-1])])
+        tables = [
+            replace(shard.table, source=shard.source + start)
+            for shard, start in zip(shards, starts, strict=True)
+        ]
+        return cls(
+            Sequences.concatenate([shard.histories for shard in shards]),
+            PatternTable.concatenate(tables),
+            np.concatenate(weights) if all(weighted) else None,
+        )
+
+    def deduplicate(self) -> SequenceDataset:
+        """Keep each mined and each regenerated pattern once, at the first row that has it.
+
+        Regenerated patterns that are a history or a mined pattern of any row are left out, too, as
+        :class:`~sklearn_dr4sr.DatasetRegenerator` leaves them out; patterns of other origins stay.
+        So what is made of all rows at once is also made of shards: of a regenerator, if its
+        ``include`` has "mined" wherever it has "regenerated", or of
+        ``PatternMiner(deduplicate=True)``.
+
+        Returns
+        -------
+        SequenceDataset
+            With the same histories, and the weights of the patterns that are kept.
+
+        See Also
+        --------
+        concatenate : Puts shards together.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr import SequenceDataset
+        >>> data = SequenceDataset([[1, 2, 3], [1, 3]], [[1, 3]] * 2, source=[0, 1], origin="mined")
+        >>> len(data.patterns), data.deduplicate().source
+        (2, array([0]))
+        """
+        table, weights = self.table, self.weights
+        _, kept = distinct(table, self.histories)
+        weights = None if weights is None else table.take_items(weights, kept)
+        return SequenceDataset(self.histories, table[kept], weights)
 
     def __len__(self) -> int:
         return len(self.histories)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from html import escape
-from itertools import pairwise
 from os import PathLike
 from typing import Any
 
 import numpy as np
 
 from ._parameters import COUNT, as_path, check_number
-from ._tables import long_table
+from .frames import read_frame, write_frame
 from .parquet import read_parquet, write_parquet
 from .patterns import ORIGINS
-from .sequences import Sequences
+from .sequences import Sequences, as_sequences, split
 
 __all__ = ["Exchange"]
 
@@ -36,7 +35,8 @@ class Exchange:
             Columns "source" (row of the history), "origin", "items" (list of ids), "support" (0
             where it was not counted), "memory" (of the regenerator; -1 for others), "generative"
             (list of bool: whether an item was chosen from the whole catalogue) and, if there are
-            any, "weights" (list of float). A dict of arrays where pandas is not installed.
+            any, "weights" (list of float). A dict of arrays where pandas is not installed. The
+            histories are not in it; with them, :meth:`from_frame` reads it back.
 
         Examples
         --------
@@ -47,18 +47,45 @@ class Exchange:
         0       0  original  [tea]
         1       1  original  [pot]
         """
-        table = self.table
-        columns = {
-            "source": table.source,
-            "origin": self.origin,
-            "items": _lists(table.sequences),
-            "support": table.support,
-            "memory": table.memory,
-            "generative": _lists(table.sequences, table.is_generative),
-        }
-        if self.weights is not None:
-            columns["weights"] = _lists(table.sequences, self.weights)
-        return long_table(columns)
+        return write_frame(self.table, self.weights)
+
+    @classmethod
+    def from_frame(cls, histories: Any, frame: Any) -> Any:
+        """Make a data set of what :meth:`to_frame` gave, or of a frame like it.
+
+        Parameters
+        ----------
+        histories : anything that :func:`~sklearn_dr4sr.sequences.as_sequences` takes
+            One row a user: a frame does not hold them.
+        frame : data frame of pandas, polars or pyarrow, or dict of lists or arrays
+            A line a pattern, in order of "source", with the columns of :meth:`to_frame`;
+            "generative" and "weights" may be absent, and others are ignored.
+
+        Returns
+        -------
+        SequenceDataset
+            Equal to the one that the frame was made of. Where no item is marked,
+            ``table.generative`` is None.
+
+        Raises
+        ------
+        ImportError
+            Without narwhals, unless the frame is a dict.
+        TypeError, ValueError
+            On a missing column, or with the line (the pattern) and the column that is wrong.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr import SequenceDataset
+        >>> rows = [[1, 2, 3], [2, 3]]
+        >>> data = SequenceDataset(rows, [[1, 3], [2, 3]], source=[0, 1], origin="mined")
+        >>> frame = data.to_frame()
+        >>> chosen = SequenceDataset.from_frame(rows, frame[frame["source"] == 1])
+        >>> list(chosen.patterns), chosen.origin.tolist()
+        ([[2, 3]], ['mined'])
+        """
+        histories = as_sequences(histories)
+        return cls(histories, *read_frame(frame, len(histories)))
 
     def to_text(self, path: str | PathLike) -> None:
         """Write the patterns in the paper's format: a line is a row's number and a pattern.
@@ -68,12 +95,17 @@ class Exchange:
         path : str or path
             File to write; a pattern of the row ``r`` is a line ``r item item ...``.
             :func:`~sklearn_dr4sr.datasets.load_sequences` reads the patterns back (digits alone as
-            integers). Empty patterns are left out.
+            integers).
 
         Raises
         ------
         ValueError
             If an id is empty or holds white space, which separates the fields.
+
+        Notes
+        -----
+        What is lost: the histories, empty patterns, and of a pattern its origin, support, memory,
+        generative marks and weights; on reading also its row. :meth:`to_parquet` keeps all.
 
         Examples
         --------
@@ -91,7 +123,7 @@ class Exchange:
         patterns = self.patterns
         names = _names(patterns, lambda name: name.split() == [name], "text", "white space")
         with open(as_path("path", path), "w", encoding="utf-8", newline="\n") as file:
-            for row, pattern in zip(self.source.tolist(), _split(patterns, names), strict=True):
+            for row, pattern in zip(self.source.tolist(), split(patterns, names), strict=True):
                 if pattern:
                     file.write(" ".join([str(row), *pattern]) + "\n")
 
@@ -101,9 +133,9 @@ class Exchange:
         Parameters
         ----------
         folder : str or path
-            Made where it is absent. A line is an item of a pattern, with the fields
-            ``session_id`` (number of the pattern), ``item_id``, ``timestamp`` (place in the
-            pattern), ``user_id`` (row), ``origin`` and, if there are any, ``weight``.
+            Made where it is absent. A line is an item of a pattern, with the fields ``user_id``
+            (number of the pattern, which is a sequence of its own), ``item_id``, ``timestamp``
+            (place in the pattern), ``source`` (row), ``origin`` and, if there are any, ``weight``.
 
         Raises
         ------
@@ -112,7 +144,13 @@ class Exchange:
 
         Notes
         -----
-        Each pattern is a sequence of its own: tell RecBole ``USER_ID_FIELD: session_id``.
+        The first three are RecBole's default fields, and those that
+        :func:`~sklearn_dr4sr.datasets.load_sequences` reads. RecBole loads users and items alone
+        unless it is told ``load_col: {inter: [user_id, item_id, timestamp]}``, and a sequence needs
+        the times.
+
+        What is lost: the histories, empty patterns, and of a pattern its support, memory and
+        generative marks. :meth:`to_parquet` keeps all.
 
         Examples
         --------
@@ -124,7 +162,7 @@ class Exchange:
         ...     lines = Path(folder, "shop", "shop.inter").read_text().splitlines()
         >>> for line in lines:
         ...     print(*line.split())
-        session_id:token item_id:token timestamp:float user_id:token origin:token
+        user_id:token item_id:token timestamp:float source:token origin:token
         0 tea 0 0 original
         0 pot 1 0 original
         1 cup 0 1 original
@@ -137,10 +175,10 @@ class Exchange:
             "a tab, a line break or a quotation mark",
         )
         fields = {
-            "session_id:token": patterns.rows,
+            "user_id:token": patterns.rows,
             "item_id:token": names,
             "timestamp:float": place - patterns.offsets[:-1][patterns.rows],
-            "user_id:token": self.source[patterns.rows],
+            "source:token": self.source[patterns.rows],
             "origin:token": self.origin[patterns.rows],
         }
         if self.weights is not None:
@@ -246,14 +284,15 @@ class Exchange:
         history = self.histories[row]
         part = self[[row]]
         table, weights = part.table, part.weights
-        names = [str(item) for item in table.sequences.items[table.sequences.codes].tolist()]
-        for at in np.flatnonzero(table.is_generative):
-            names[at] = "*" + names[at]
+        patterns = table.sequences
+        names = np.array([str(item) for item in patterns.items.tolist()], dtype=object)
+        names = names[patterns.codes]
+        names[table.is_generative] = "*" + names[table.is_generative]
         if weights is not None:
-            names = [f"{name}({w:.2f})" for name, w in zip(names, weights.tolist(), strict=True)]
+            names += [f"({w:.2f})" for w in weights.tolist()]
         lines = [(f"row {row}", [str(item) for item in history])]
         for origin, support, memory, items in zip(
-            part.origin, table.support, table.memory, _split(table.sequences, names), strict=True
+            part.origin, table.support, table.memory, split(patterns, names), strict=True
         ):
             known = [f"support {support}"] if support else []
             known += [f"memory {memory}"] if memory >= 0 else []
@@ -290,18 +329,6 @@ def _shortened(text: str) -> str:
     lines = text.splitlines()
     left = [f"  ... {len(lines) - HTML_LINES} more"] if len(lines) > HTML_LINES else []
     return "\n".join(line[:HTML_WIDTH] for line in lines[:HTML_LINES] + left)
-
-
-def _split(sequences: Sequences, values: Any) -> list:
-    """Cut one value an item into a list a row."""
-    values = values.tolist() if isinstance(values, np.ndarray) else list(values)
-    return [values[a:b] for a, b in pairwise(sequences.offsets.tolist())]
-
-
-def _lists(sequences: Sequences, values: np.ndarray | None = None) -> np.ndarray:
-    """Object array of lists, one a row: of ids, or of one value an item."""
-    values = sequences.items[sequences.codes] if values is None else values
-    return np.fromiter(_split(sequences, values), dtype=object, count=len(sequences))
 
 
 def _names(sequences: Sequences, fits: Any, where: str, what: str) -> np.ndarray:

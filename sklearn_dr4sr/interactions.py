@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._parameters import check_choice
+from ._tables import read_table
 from .sequences import Sequences
 
 __all__ = ["Interactions", "sequences_from_interactions"]
@@ -132,7 +133,9 @@ def sequences_from_interactions(
     if not isinstance(min_count, (int, np.integer)) or isinstance(min_count, bool) or min_count < 1:
         raise ValueError(f"min_count must be an integer of at least 1, got {min_count!r}")
     check_choice("duplicates", duplicates, ("keep", "first", "last"))
-    table = _read(frame, (user, item, time))
+    table = read_table(frame, (user, item, time))
+    if len(table) == 0:
+        raise ValueError("frame has no rows")
     users, row = _ids(table[user], user)
     items, code = _ids(table[item], item)
     when = _times(table[time], time)
@@ -164,32 +167,6 @@ def sequences_from_interactions(
         "rounds": rounds,
     }
     return Interactions(sequences, users[kept_users], when, dropped)
-
-
-def _read(frame: Any, names: tuple[str, ...]) -> Any:
-    try:
-        import narwhals as nw
-    except ImportError:
-        raise ImportError(
-            "sequences_from_interactions needs narwhals: pip install narwhals"
-        ) from None
-    try:
-        table = nw.from_native(frame)
-    except TypeError:
-        raise TypeError(
-            f"frame: expected a pandas, polars or pyarrow table, got {type(frame).__name__}"
-        ) from None
-    if isinstance(table, nw.LazyFrame):  # its rows may come in any order, and times tie
-        raise TypeError(f"frame: a {type(frame).__name__} has no rows yet, pass frame.collect()")
-    for name in names:
-        if not isinstance(name, str) or name not in table.columns:
-            raise ValueError(f"frame has no column {name!r}, but {list(table.columns)}")
-        missing = table[name].is_null().to_numpy()
-        if missing.any():
-            raise ValueError(f"row {int(missing.argmax())}: no {name!r}")
-    if len(table) == 0:
-        raise ValueError("frame has no rows")
-    return table
 
 
 def _ids(column: Any, name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from os import PathLike
 from typing import Any
 
 import numpy as np
 
 from ._parameters import as_path
-from .patterns import ORIGINS, PatternTable
+from .patterns import ORIGINS, PatternTable, check_lengths
 from .sequences import Sequences
 
 __all__ = ["check_columns", "import_pyarrow", "read_parquet", "read_parquet_table", "write_parquet"]
@@ -50,27 +51,24 @@ def read_parquet(path: str | PathLike) -> tuple[Sequences, PatternTable, np.ndar
     fields = {structs.type[i].name: part for i, part in enumerate(structs.flatten())}
     sequences = _sequences(pa, path, "items", fields.get("items"))
     origin = _column(pa, path, fields, "origin", object)
-    for number, name in enumerate(origin.tolist()):
-        if name not in ORIGINS:
-            raise ValueError(
-                f"{path}, pattern {number}: origin must be one of {ORIGINS}, got {name!r}"
-            )
-    flat = {}
+    source = np.repeat(np.arange(len(lists)), lists.value_lengths())
+    flat, lengths = {}, {}
     for name, dtype in (("generative", bool), ("weights", np.float32)):
         if name in fields:
             values = _checked(pa, path, name, fields[name])
-            differ = values.value_lengths().to_numpy() != sequences.lengths
-            if differ.any():
-                at = f"pattern {int(differ.argmax())}"
-                raise ValueError(f"{path}, {at}: {name} must be as long as items")
             flat[name] = _column(pa, path, {name: values.flatten()}, name, dtype)
-    table = PatternTable.of(
-        sequences,
-        np.repeat(np.arange(len(lists)), lists.value_lengths()),
-        np.array([ORIGINS.index(name) for name in origin.tolist()], dtype=np.int8),
-        _column(pa, path, fields, "support", np.int64),
-        _column(pa, path, fields, "memory", np.int8),
-        flat.get("generative"),
+            lengths[name] = values.value_lengths().to_numpy()
+    try:
+        for name, given in lengths.items():
+            check_lengths(name, given, sequences.lengths)
+        table = PatternTable.checked(sequences, len(histories), source, origin)
+    except ValueError as error:
+        raise ValueError(f"{path}, {error}") from None
+    table = replace(
+        table,
+        support=_column(pa, path, fields, "support", np.int64),
+        memory=_column(pa, path, fields, "memory", np.int8),
+        generative=flat.get("generative"),
     )
     return histories, table, flat.get("weights")
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
+from typing import Any
 
 import numpy as np
 
+from ._parameters import check_choice
 from .sequences import Sequences, ranges
 
-__all__ = ["ORIGINS", "PatternTable"]
+__all__ = ["ORIGINS", "PatternTable", "check_lengths", "flatten"]
 
 #: Where a pattern comes from; ``PatternTable.origin`` holds positions in this tuple.
 ORIGINS = ("original", "mined", "regenerated", "augmented")
@@ -81,6 +84,30 @@ class PatternTable:
         )
 
     @classmethod
+    def checked(
+        cls, sequences: Sequences, n_rows: int, source: Any, origin: Any = "original"
+    ) -> PatternTable:
+        """Make a table of what others give: rows in 0 .. n_rows - 1, in order, and known origins.
+
+        Raises
+        ------
+        TypeError, ValueError
+            With the pattern whose row or origin is wrong.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr import Sequences
+        >>> from sklearn_dr4sr.patterns import PatternTable
+        >>> PatternTable.checked(Sequences([[1, 2], [3]]), 2, [0, 1], ["mined", "original"]).origin
+        array([1, 0], dtype=int8)
+        """
+        return cls.of(
+            sequences,
+            _checked_source(source, len(sequences), n_rows),
+            _checked_origin(origin, len(sequences)),
+        )
+
+    @classmethod
     def concatenate(cls, parts: list[PatternTable]) -> PatternTable:
         """Merge tables row by row: all patterns of row 0, then of row 1, ..., parts in order.
 
@@ -140,3 +167,77 @@ class PatternTable:
             self.memory[key],
             None if self.generative is None else self.take_items(self.generative, key),
         )
+
+
+def check_lengths(name: str, given: np.ndarray, lengths: np.ndarray) -> None:
+    """Raise ValueError unless each pattern is given one value an item.
+
+    Parameters
+    ----------
+    name : str
+        What the values are.
+    given, lengths : ndarray of int
+        Number of values, and of items, of each pattern.
+    """
+    if len(given) != len(lengths):
+        raise ValueError(f"{name} of {len(given)} patterns for {len(lengths)} patterns")
+    differ = given != lengths
+    if differ.any():
+        at = int(differ.argmax())
+        raise ValueError(
+            f"pattern {at}: {name} must be as long as items, got {given[at]} for {lengths[at]}"
+        )
+
+
+def flatten(name: str, lists: Any, lengths: np.ndarray) -> list:
+    """Join the lists that patterns are given, of one value an item.
+
+    Raises
+    ------
+    TypeError, ValueError
+        With the pattern that is given no list, or one of another length.
+    """
+    for number, given in enumerate(lists):
+        if not hasattr(given, "__len__") or not hasattr(given, "__iter__"):
+            raise TypeError(f"pattern {number}: {name} must be a list, got {given!r}")
+    check_lengths(name, np.array([len(given) for given in lists], dtype=int), lengths)
+    return list(chain.from_iterable(lists))
+
+
+def _checked_source(source: Any, n_patterns: int, n_rows: int) -> np.ndarray:
+    try:
+        rows = np.asarray(source)
+    except (TypeError, ValueError):
+        rows = np.empty(0, dtype=object)
+    if rows.dtype.kind not in "iu" and (rows.size or rows.dtype == object):
+        raise TypeError(f"source: expected the row of each pattern, integers, got {source!r}")
+    if rows.shape != (n_patterns,):
+        raise ValueError(f"source: expected {n_patterns} rows, got shape {rows.shape}")
+    outside = (rows < 0) | (rows >= n_rows)
+    if outside.any():
+        at = int(outside.argmax())
+        raise ValueError(
+            f"source: rows must lie in 0 .. {n_rows - 1}, got {rows[at]} for pattern {at}"
+        )
+    rows = rows.astype(np.int64)
+    falls = np.diff(rows) < 0
+    if falls.any():
+        at = int(falls.argmax()) + 1
+        raise ValueError(
+            "source: the patterns must be in the order of their rows, but pattern "
+            f"{at} is of row {rows[at]}, after one of row {rows[at - 1]}"
+        )
+    return rows
+
+
+def _checked_origin(origin: Any, n_patterns: int) -> np.ndarray:
+    single = isinstance(origin, str) or not hasattr(origin, "__iter__")
+    if single or getattr(origin, "ndim", 1) == 0:
+        check_choice("origin", origin, ORIGINS)
+        return np.full(n_patterns, ORIGINS.index(origin))
+    origin = list(origin)
+    if len(origin) != n_patterns:
+        raise ValueError(f"origin has {len(origin)} entries for {n_patterns} patterns")
+    for number, name in enumerate(origin):
+        check_choice(f"pattern {number}: origin", name, ORIGINS)
+    return np.array([ORIGINS.index(name) for name in origin], dtype=np.int8)

@@ -144,9 +144,7 @@ class Sequences(Sequence):
         )
 
     def __iter__(self) -> Iterator[list]:
-        flat = self.items[self.codes].tolist()
-        bounds = self.offsets.tolist()
-        return (flat[a:b] for a, b in pairwise(bounds))
+        return split(self, self.items[self.codes])
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequences):
@@ -561,6 +559,12 @@ def _not_empty(sequences: Sequences) -> Sequences:
 
 def _offsets(lengths: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+
+
+def split(sequences: Sequences, values: np.ndarray) -> Iterator[list]:
+    """Cut one value an item into a list a row."""
+    flat = values.tolist()
+    return (flat[a:b] for a, b in pairwise(sequences.offsets.tolist()))
 
 
 def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:

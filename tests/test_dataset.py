@@ -173,15 +173,18 @@ def test_text_round_trip(tmp_path, ids):
     [
         ({"patterns": [[1]]}, "1 patterns for 3 histories: pass source="),
         ({"patterns": [[1], [2]], "source": [0]}, r"source: expected 2 rows, got shape \(1,\)"),
-        ({"patterns": [[1], [2]], "source": [1, 0]}, "in the order of their rows"),
-        ({"patterns": [[1], [2]], "source": [0, 3]}, r"0 \.\. 2, got 0 \.\. 3"),
-        ({"patterns": [[1], [2]], "source": [-1, 2]}, r"0 \.\. 2, got -1 \.\. 2"),
+        ({"patterns": [[1], [2]], "source": [1, 0]}, "pattern 1 is of row 0, after .* row 1"),
+        ({"patterns": [[1], [2]], "source": [0, 3]}, r"0 \.\. 2, got 3 for pattern 1"),
+        ({"patterns": [[1], [2]], "source": [-1, 2]}, r"0 \.\. 2, got -1 for pattern 0"),
         ({"weights": [1.0]}, r"one for each of the 6 pattern items, got shape \(1,\)"),
         ({"weights": np.ones((3, 2))}, r"got shape \(3, 2\)"),
         ({"weights": [1, 1, 1, 1, -2.0, 1]}, r"not negative, got -2\.0 for pattern 1"),
         ({"weights": [1, 1, np.nan, 1, 1, 1]}, r"finite.*got nan for pattern 0"),
-        ({"weights": [np.ones(3), np.ones(1), np.ones(1)]}, "weights of pattern 1 do not match"),
-        ({"weights": [np.ones(3), np.ones(2)]}, "weights of pattern 2 do not match"),
+        ({"weights": [np.ones(3), np.ones(1), np.ones(1)]}, r"pattern 1: weights .* got 1 for 2"),
+        ({"weights": [np.ones(3), np.ones(2)]}, "weights of 2 patterns for 3 patterns"),
+        ({"origin": ["mined", "x", "mined"], "patterns": HISTORIES}, "pattern 1: .* got 'x'"),
+        ({"origin": ["mined"], "patterns": HISTORIES}, "origin has 1 entries for 3 patterns"),
+        ({"origin": "x", "patterns": HISTORIES}, "origin must be one of .* got 'x'"),
         ({"patterns": [[1], [2], [-3]]}, "row 2, position 0: .*got -3"),
         ({"origin": ["mined"] * 3, "patterns": [[1], [2], [3]], "source": [0]}, "source"),
     ],
@@ -212,3 +215,66 @@ def test_a_recipe_may_give_weights_with_its_patterns():
     np.testing.assert_array_equal(SequenceDataset(HISTORIES, make)[[1]].weights, WEIGHTS[4:])
     stored = pickle.loads(pickle.dumps(SequenceDataset(HISTORIES, lambda: (table, WEIGHTS))))
     np.testing.assert_array_equal(stored.weights, WEIGHTS)
+
+
+def once(data):
+    """What deduplicate keeps, by plain loops over (row, pattern, origin)."""
+    mined = {tuple(p) for p, o in zip(data.patterns, data.origin, strict=True) if o == "mined"}
+    seen = {"mined": set(), "regenerated": mined | {tuple(row) for row in data.histories}}
+    kept = []
+    for number, (pattern, origin) in enumerate(zip(data.patterns, data.origin, strict=True)):
+        before = seen.get(origin, set())
+        if tuple(pattern) not in before:
+            kept.append(number)
+        before.add(tuple(pattern))
+    return kept
+
+
+short = st.lists(st.integers(0, 2), max_size=2)
+
+
+@given(
+    st.lists(short, min_size=1, max_size=4),
+    st.lists(st.tuples(st.integers(0, 3), short, st.sampled_from(ORIGINS)), min_size=1),
+    st.booleans(),
+)
+def test_deduplicate_keeps_what_plain_loops_keep(histories, patterns, weighted):
+    patterns = sorted((row % len(histories), p, o) for row, p, o in patterns)
+    source, patterns, origin = zip(*patterns, strict=True)
+    table = SequenceDataset(histories, list(patterns), source=source, origin=origin).table
+    n = len(table)
+    table = PatternTable.of(table.sequences, table.source, table.origin, np.arange(n), np.arange(n))
+    weights = np.arange(len(table.sequences.codes)) if weighted else None
+    found = SequenceDataset(histories, table, weights).deduplicate()
+    kept = once(SequenceDataset(histories, table))
+    assert found.table.support.tolist() == found.table.memory.tolist() == kept
+    assert list(found.patterns) == [patterns[number] for number in kept]
+    assert found.source.tolist() == [source[number] for number in kept]
+    assert found.origin.tolist() == [origin[number] for number in kept]
+    assert list(found.histories) == histories
+    if weighted:
+        by_pattern = np.split(weights, table.sequences.offsets[1:-1])
+        assert found.weights.tolist() == [w for number in kept for w in by_pattern[number]]
+    assert list(found.deduplicate().patterns) == list(found.patterns)
+
+
+def test_the_parts_of_a_data_set_put_together_are_the_data_set(data):
+    for parts in ([data[:1], data[1:]], list(data), data, iter([data])):
+        again = SequenceDataset.concatenate(parts)
+        assert again.histories == data.histories
+        assert per_pattern(again) == per_pattern(data)
+    plain = SequenceDataset.concatenate([SequenceDataset([["b"], []]), SequenceDataset([["a"]])])
+    assert list(plain.patterns) == list(plain.histories) == [["b"], [], ["a"]]
+    assert plain.weights is None
+
+
+def test_shards_that_do_not_fit_are_named(data):
+    for shards, error, message in (
+        ([], ValueError, "at least one SequenceDataset"),
+        (3, TypeError, "shards: expected a list of SequenceDatasets, got 3"),
+        ([data, [[1]]], TypeError, r"shard 1: expected a SequenceDataset, got \[\[1\]\]"),
+        ([data, SequenceDataset([[1]])], ValueError, "shard 1 has no weights, shard 0 has"),
+        ([SequenceDataset([[1]]), SequenceDataset([["a"]])], TypeError, "all int or all str"),
+    ):
+        with pytest.raises(error, match=message):
+            SequenceDataset.concatenate(shards)

@@ -69,6 +69,93 @@ def test_a_frame_has_a_line_a_pattern():
     assert "weights" not in made(weighted=False).to_frame()
 
 
+def of_library(frame, library):
+    """The same frame of another library, or as a dict of its columns."""
+    if library == "dict":
+        return {name: frame[name].to_numpy() for name in frame}
+    if library == "pandas":
+        return frame
+    module = pytest.importorskip(library)
+    columns = {name: frame[name].tolist() for name in frame}
+    return module.table(columns) if library == "pyarrow" else module.DataFrame(columns)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow", "dict"])
+@pytest.mark.parametrize("text", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("noted", [False, True])
+def test_frame_round_trip(library, text, weighted, noted):
+    data = made(text, weighted, noted)
+    frame = of_library(data.to_frame(), library)
+    assert_same(data, SequenceDataset.from_frame(list(data.histories), frame))
+    assert_same(data, SequenceDataset.from_frame(data, frame))
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow", "dict"])
+def test_a_part_of_a_frame_is_that_part_of_the_data(library):
+    data, frame = made(), made().to_frame().assign(note="x")
+    part = SequenceDataset.from_frame(
+        data.histories, of_library(frame[frame["origin"] != "mined"], library)
+    )
+    kept = data.origin != "mined"
+    weights = data.table.take_items(WEIGHTS, kept)
+    assert_same(part, SequenceDataset(data.histories, data.table[kept], weights))
+    none = SequenceDataset.from_frame(data.histories, of_library(frame[:0], library))
+    assert (len(none), len(none.patterns), none.weights.shape) == (3, 0, (0,))
+    sparse = frame[["source", "origin", "items", "support", "memory"]]
+    part = SequenceDataset.from_frame(data.histories, of_library(sparse, library))
+    assert_same(part, made(weighted=False, noted=False))
+
+
+@pytest.mark.parametrize("library", ["pandas", "dict"])
+@pytest.mark.parametrize(
+    ("column", "values", "error", "message"),
+    [
+        ("source", [1, 0, 1, 1], ValueError, "pattern 1 is of row 0, after one of row 1"),
+        ("source", [0, 0, 1, 3], ValueError, r"0 \.\. 2, got 3 for pattern 3"),
+        ("source", [0.0, 0.0, 1.0, 1.0], TypeError, "source: expected the row"),
+        ("origin", ["mined", "mine", "mined", "mined"], ValueError, "pattern 1: .* got 'mine'"),
+        ("items", [[1, 2], [1, -3], [2, 3], [3, 4, 5]], ValueError, "'items': row 1, .* got -3"),
+        ("items", [[1, 2], "ab", [2, 3], [3, 4, 5]], TypeError, "'items': row 1: .*got str"),
+        ("support", [0, 1, -1, 0], ValueError, "pattern 2: support must be .* got -1"),
+        ("support", [0, 1, 0.5, 0], ValueError, "pattern 0: support .* integer .* got 0.0"),
+        ("memory", [0, -1, 128, 0], ValueError, "pattern 2: memory .* at most 127, got 128"),
+        ("generative", [[True] * 2, 3, [], []], TypeError, "pattern 1: generative .* got 3"),
+        ("generative", [[True] * 2, [True], [], []], ValueError, "pattern 1: gen.* got 1 for 2"),
+        ("generative", [[True] * 2, ["no"] * 2, [True] * 2, [True] * 3], ValueError,
+         "pattern 1: generative must be True or False, got 'no'"),
+        ("weights", [[1.0] * 2, [1.0], [1.0] * 2, [1.0] * 3], ValueError,
+         "pattern 1: weights must be as long as items, got 1 for 2"),
+        ("weights", [[1.0] * 2, [1.0, -1.0], [1.0] * 2, [1.0] * 3], ValueError,
+         r"not negative, got -1\.0 for pattern 1"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_in_a_frame_is_named(library, column, values, error, message):
+    frame = made().to_frame().assign(**{column: pd.Series(values)})
+    with pytest.raises(error, match=message):
+        SequenceDataset.from_frame(made().histories, of_library(frame, library))
+
+
+@pytest.mark.parametrize("column", ["source", "origin", "items", "support", "memory"])
+def test_a_column_that_a_frame_lacks_is_named(column):
+    frame, rows = made().to_frame(), made().histories
+    without = frame.drop(columns=column)
+    for library in ("pandas", "dict"):
+        with pytest.raises(ValueError, match=f"no column '{column}', but"):
+            SequenceDataset.from_frame(rows, of_library(without, library))
+    missing = frame.assign(**{column: frame[column].where([True, True, False, True])})
+    with pytest.raises(ValueError, match=f"row 2: no '{column}'"):
+        SequenceDataset.from_frame(rows, missing)
+    columns = of_library(frame, "dict")
+    with pytest.raises((TypeError, ValueError), match=f"'{column}': expected a list or an array"):
+        SequenceDataset.from_frame(rows, {**columns, column: 3})
+    if column != "source":
+        with pytest.raises(ValueError, match=f"'{column}': 1 entries for 4 patterns"):
+            SequenceDataset.from_frame(rows, {**columns, column: columns[column][:1]})
+    with pytest.raises(TypeError, match="expected a pandas, polars or pyarrow table, got int"):
+        SequenceDataset.from_frame(rows, 3)
+
+
 @pytest.mark.parametrize("text", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("noted", [False, True])
@@ -217,15 +304,15 @@ def test_recbole_reads_a_line_an_item(tmp_path):
     made().to_recbole(tmp_path / "shop")
     lines = (tmp_path / "shop" / "shop.inter").read_text().splitlines()
     assert lines[0].split("\t") == [
-        "session_id:token", "item_id:token", "timestamp:float", "user_id:token", "origin:token",
+        "user_id:token", "item_id:token", "timestamp:float", "source:token", "origin:token",
         "weight:float",
     ]  # fmt: skip
     frame = pd.read_csv(tmp_path / "shop" / "shop.inter", sep="\t")
     frame.columns = [name.split(":")[0] for name in frame.columns]
-    of_session = frame.sort_values("timestamp").groupby("session_id")
-    assert of_session["item_id"].agg(list).tolist() == list(made().patterns)
-    assert of_session["user_id"].first().tolist() == [0, 0, 1, 1]
-    assert of_session["origin"].first().tolist() == made().origin.tolist()
+    of_pattern = frame.sort_values("timestamp").groupby("user_id")
+    assert of_pattern["item_id"].agg(list).tolist() == list(made().patterns)
+    assert of_pattern["source"].first().tolist() == [0, 0, 1, 1]
+    assert of_pattern["origin"].first().tolist() == made().origin.tolist()
     np.testing.assert_array_equal(frame["weight"].astype(np.float32), WEIGHTS)
     for bad in ("a\tb", "", "a\nb", 'say "tea"'):
         with pytest.raises(ValueError, match="RecBole's files cannot hold"):

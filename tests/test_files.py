@@ -90,10 +90,11 @@ def test_names_core_and_duplicates(tmp_path):
 
 
 def test_what_to_recbole_writes_comes_back(tmp_path):
-    rows = [[3, 1, 2], [2, 2], [5]]
-    SequenceDataset(rows).to_recbole(tmp_path / "shop")
-    found = load_sequences(tmp_path / "shop" / "shop.inter", user="session_id")
-    assert list(found) == rows
+    rows, patterns = [[1, 2, 3], [4, 5]], [[3, 1, 2], [1, 3], [2, 2], [5]]
+    patterns += [[item] for item in range(20)]  # "10" would come before "9" as a text
+    source = [0, 0, 0] + [1] * 21
+    SequenceDataset(rows, patterns, source=source).to_recbole(tmp_path / "shop")
+    assert list(load_sequences(tmp_path / "shop" / "shop.inter")) == patterns
 
 
 @pytest.mark.parametrize(

@@ -448,6 +448,8 @@ SINGLE = {
     "check_no_leakage": asks_for("split", lambda value: check_no_leakage(MarkovChain(), value)),
     "load_yelp": of_a_path(load_yelp),
     "load": of_a_path(SASRec.load),
+    "from_frame": asks_for("frame", lambda value: SequenceDataset.from_frame(ROWS, value)),
+    "concatenate": asks_for("shard", SequenceDataset.concatenate),
     "from_parquet": of_a_path(SequenceDataset.from_parquet),
     "load_sequences": of_a_path(load_sequences),
     "last": asks_for("n must", Sequences(ROWS).last),

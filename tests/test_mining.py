@@ -218,6 +218,18 @@ def test_deduplicate_keeps_the_first_row():
     assert own(data) == [[(1, 2), (1, 3), (2, 3), (1, 2, 3)], [], [], [(7, 6)]]
 
 
+@pytest.mark.parametrize("deduplicate", [False, True])
+def test_shards_put_together_give_each_row_its_own(deduplicate):
+    rows = make_sequences(200, 30, random_state=0)
+    miner = PatternMiner(window_size=3, min_support=3, deduplicate=deduplicate).fit(rows)
+    shards = [miner.transform(rows[start:stop]) for start, stop in ((0, 3), (3, 90), (90, 200))]
+    found, expected = SequenceDataset.concatenate(shards), miner.transform(rows)
+    if deduplicate:
+        found = found.deduplicate()
+    assert own(found) == own(expected)
+    np.testing.assert_array_equal(found.table.support, expected.table.support)
+
+
 def test_fit_transform_is_fit_then_transform():
     rows = make_sequences(200, 30, random_state=0)
     miner = PatternMiner(min_support=3)

@@ -1,4 +1,5 @@
 import copy
+from itertools import pairwise
 
 import joblib
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 from skorch.callbacks import Callback
+from test_exchange import assert_same
 
 from sklearn_dr4sr import DatasetRegenerator, PatternMiner, SequenceDataset, Sequences
 from sklearn_dr4sr.baselines import MarkovChain
@@ -379,6 +381,29 @@ def test_strings_unknown_items_and_empty_rows(data, sequences, fitted):
     regenerated = odd.table[odd.origin == "regenerated"]
     assert 0 not in regenerated.source
     assert all(99_999 not in p for p in regenerated.sequences)
+
+
+@pytest.mark.parametrize(
+    "include", [("original", "mined", "regenerated"), ("mined", "regenerated")]
+)
+@pytest.mark.parametrize("mined", [True, False])
+@pytest.mark.parametrize("edges", [(0, 50, 100, 150), (0, 1, 149, 150), (0, 150)])
+def test_shards_put_together_are_one_run(sequences, data, fitted, edges, mined, include):
+    regenerator = copy.copy(fitted).set_params(include=include, temperature=2.0)
+    regenerator._miner = None if mined else PatternMiner(window_size=3).fit(sequences)
+    rows = data if mined else sequences
+
+    def made(start, stop):
+        shard = regenerator.transform(rows[start:stop])
+        items = shard.patterns.items[shard.patterns.codes]
+        return SequenceDataset(shard.histories, shard.table, items % 7)
+
+    stacked = SequenceDataset.concatenate([made(*ends) for ends in pairwise(edges)])
+    expected = made(0, 150)
+    assert_same(stacked.deduplicate(), expected)
+    for origin in ("mined", "regenerated"):
+        once, stored = ((each.origin == origin).sum() for each in (expected, stacked))
+        assert 20 < once < stored or len(edges) == 2  # some come from two shards
 
 
 def test_plain_sequences_are_mined_first(sequences):

@@ -12,6 +12,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted, check_memory
 
 from .._callbacks import fresh_callbacks
+from .._distinct import count_distinct
 from .._parameters import (
     COUNT,
     LAYERS,
@@ -29,7 +30,7 @@ from ..dataset import ORIGINS, PatternTable, SequenceDataset, as_dataset
 from ..mining import PatternMiner
 from ..ranking import SequenceInput, whole
 from ..sequences import Sequences, positions_in
-from .assembly import count_distinct, mined_patterns, regenerate
+from .assembly import mined_patterns, regenerate
 from .pretraining import Interrupted, pretrain
 
 __all__ = ["DatasetRegenerator"]
