@@ -62,8 +62,8 @@ def check_all(n_jobs=2):
     stacked = SequenceDataset.concatenate(shards)
     expected = regenerator.transform(whole.transform(rows))
     assert_same(stacked.deduplicate(), expected)
-    for origin in ("mined", "regenerated"):  # some came from two shards
-        assert 10 < (expected.origin == origin).sum() < (stacked.origin == origin).sum()
+    assert (expected.origin == "regenerated").sum() > 10
+    assert len(expected.patterns) < len(stacked.patterns)  # some came from two shards
 
 
 def test_in_one_process():
