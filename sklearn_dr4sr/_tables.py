@@ -15,12 +15,13 @@ __all__ = ["codes_of", "long_table", "read_table", "row_ids"]
 _LIBRARIES = ("cudf", "modin", "polars", "pyarrow")
 
 
-def long_table(columns: dict[str, np.ndarray], like: Any = None) -> Any:
+def long_table(columns: dict[str, Any], like: Any = None) -> Any:
     """Make a frame of columns of one length.
 
     Parameters
     ----------
     columns : dict of str to 1-D arrays
+        Of integers, float32 or texts; or, of the library of ``like``, what ``row_ids`` gave.
     like : object, default=None
         A column or a frame of polars or pyarrow, say, whose library the frame is to be of.
 
@@ -28,16 +29,16 @@ def long_table(columns: dict[str, np.ndarray], like: Any = None) -> Any:
     -------
     DataFrame
         Of the library of ``like`` where that is not numpy and narwhals is installed, else of
-        pandas; without pandas the dict itself.
+        pandas; without pandas the dict itself. Its types are the columns', however many lines.
     """
-    try:
-        import narwhals as nw
-
-        if (library := type(like).__module__.partition(".")[0]) in _LIBRARIES:
-            plain = {name: column.tolist() for name, column in columns.items()}
-            return nw.from_dict(plain, backend=library).to_native()
-    except ImportError:
-        pass
+    nw, library = _narwhals(like)
+    if nw is not None:
+        types = {"i": nw.Int64, "f": nw.Float32, "O": nw.String}
+        plain = {name: c for name, c in columns.items() if isinstance(c, np.ndarray)}
+        schema = {name: types[column.dtype.kind] for name, column in plain.items()}
+        taken = [c.alias(name) for name, c in columns.items() if name not in plain]
+        frame = nw.from_dict(plain, schema, backend=library)
+        return frame.with_columns(*taken).select(*columns).to_native()
     try:
         import pandas as pd
     except ImportError:
@@ -76,33 +77,65 @@ def read_table(frame: Any, names: Sequence[str]) -> Any:
     for name in names:
         if not isinstance(name, str) or name not in table.columns:
             raise ValueError(f"frame has no column {name!r}, but {list(table.columns)}")
-        missing = table[name].is_null().to_numpy()
+        missing = table.get_column(name).is_null().to_numpy()
         if missing.any():
             raise ValueError(f"row {int(missing.argmax())}: no {name!r}")
     return table
 
 
-def row_ids(ids: Any, n_rows: int) -> np.ndarray:
+def row_ids(ids: Any, n_rows: int) -> Any:
     """Take one id a row, of any kind; None: the rows' numbers.
+
+    Returns
+    -------
+    ndarray or narwhals Series, shape (n_rows,)
+        The latter of a column of polars or pyarrow, whose type no array keeps.
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If there is not one a row.
     """
     if ids is None:
         return np.arange(n_rows)
     if isinstance(ids, (str, bytes)) or not hasattr(ids, "__iter__"):
         raise TypeError(f"user_ids: expected one id a row, got {ids!r}")
-    ids = np.asarray(ids) if hasattr(ids, "__array__") else list(ids)
-    if isinstance(ids, np.ndarray) and ids.ndim != 1:
-        raise ValueError(f"user_ids: expected one id a row, got an array of shape {ids.shape}")
-    if len(ids) != n_rows:
-        raise ValueError(f"user_ids has {len(ids)} entries, X has {n_rows} rows: must be equal")
-    if isinstance(ids, list):
-        whole = all(isinstance(v, int) and not isinstance(v, bool) for v in ids)
-        ids = np.fromiter(ids, dtype=np.int64 if whole else object, count=n_rows)
-    return ids
+    column = _column(ids)
+    if column is None:
+        column = np.asarray(ids) if hasattr(ids, "__array__") else list(ids)
+    if isinstance(column, np.ndarray) and column.ndim != 1:
+        raise ValueError(f"user_ids: expected one id a row, got an array of shape {column.shape}")
+    if len(column) != n_rows:
+        raise ValueError(f"user_ids has {len(column)} entries, X has {n_rows} rows: must be equal")
+    if isinstance(column, list):
+        whole = all(isinstance(v, int) and not isinstance(v, bool) for v in column)
+        column = np.fromiter(column, dtype=np.int64 if whole else object, count=n_rows)
+    return column
+
+
+def _narwhals(like: Any) -> tuple[Any, str]:
+    """Give narwhals and the name of a column's or frame's library; None where it is not needed."""
+    library = type(like).__module__.partition(".")[0]
+    if library not in _LIBRARIES:
+        return None, library
+    try:
+        import narwhals as nw
+    except ImportError:
+        return None, library
+    return nw, library
+
+
+def _column(ids: Any) -> Any:
+    """Wrap a column of a library other than pandas; None where it is none."""
+    nw, library = _narwhals(ids)
+    if nw is None:
+        return None
+    if library == "pyarrow" and hasattr(ids, "type") and not hasattr(ids, "chunks"):
+        import pyarrow as pa
+
+        ids = pa.chunked_array([ids])  # narwhals takes no plain array
+    column = nw.from_native(ids, series_only=True, pass_through=True)
+    return column if isinstance(column, nw.Series) else None
 
 
 def codes_of(name: str, ids: Any, items: np.ndarray) -> np.ndarray:

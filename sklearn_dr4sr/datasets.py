@@ -92,11 +92,13 @@ def load_sequences(
     if table_suffix(path) is not None:
         frame, columns = read_file(path, (user, item, time), names)
         try:
-            return sequences_from_interactions(
+            made = sequences_from_interactions(
                 frame, *columns, min_count, duplicates=duplicates, return_details=return_details
             )
         except (TypeError, ValueError) as error:
             raise type(error)(f"{path}: {error}") from None
+        # which library reads the file is nothing to the caller
+        return made._replace(users=made.users.to_numpy()) if return_details else made
     for name, value, default in (
         ("user", user, None),
         ("item", item, None),

@@ -23,8 +23,10 @@ class Interactions(NamedTuple):
     Attributes
     ----------
     sequences : Sequences
-    users : ndarray of shape (n_rows,)
-        Id of each row's user, sorted.
+    users : column of shape (n_rows,)
+        Id of each row's user, sorted; of the library and the type of the table's column, so that
+        ``recommend`` with these ``user_ids`` gives a frame of that library. An ndarray where a file
+        was read.
     times : ndarray of shape (n_interactions,)
         Time of each interaction, row after row, as it stood in the table.
     dropped : dict
@@ -37,12 +39,12 @@ class Interactions(NamedTuple):
     >>> from sklearn_dr4sr.datasets import sequences_from_interactions
     >>> log = pd.DataFrame({"user": [7, 5, 7], "item": ["tea", "tea", "pot"], "time": [2, 1, 1]})
     >>> found = sequences_from_interactions(log, min_count=1, return_details=True)
-    >>> list(found.sequences), found.users, found.times, found.dropped["rare"]
-    ([['tea'], ['pot', 'tea']], array([5, 7]), array([1, 1, 2]), 0)
+    >>> list(found.sequences), list(found.users), found.times, found.dropped["rare"]
+    ([['tea'], ['pot', 'tea']], [5, 7], array([1, 1, 2]), 0)
     """
 
     sequences: Sequences
-    users: np.ndarray
+    users: Any
     times: np.ndarray
     dropped: dict[str, int]
 
@@ -94,8 +96,9 @@ def sequences_from_interactions(
     frame : data frame
         A row an interaction; any eager frame that narwhals takes. Not modified.
     user, item, time : str
-        Names of its columns. Users and items are integers (not negative) or strings; times are
-        numbers, also as text, or dates (without a time zone, or in UTC where they have one).
+        Names of its columns. Users and
+        items are integers (not negative) or strings; times are numbers, also as text, or dates
+        (without a time zone, or in UTC where they have one).
     min_count : int, default=5
         Users and items with fewer interactions are left out, again and again until none is left
         (the k-core; 5 in the paper). 1 keeps all.
@@ -136,37 +139,36 @@ def sequences_from_interactions(
     table = read_table(frame, (user, item, time))
     if len(table) == 0:
         raise ValueError("frame has no rows")
-    users, row = _ids(table[user], user)
-    items, code = _ids(table[item], item)
-    when = _times(table[time], time)
-    order = np.lexsort((np.arange(len(row)), when, row))  # the table's order at equal times
-    row, code, when = row[order], code[order], when[order]
-    n_read, n_users, n_items = len(row), len(users), len(items)
+    users, row = _ids(table.get_column(user), user)
+    items, code = _ids(table.get_column(item), item)
+    when = _times(table.get_column(time), time)
+    order = np.lexsort((when, row))  # stable: the table's order at equal times
     if duplicates != "keep":
-        once = _once(row * len(items) + code, last=duplicates == "last")
-        row, code, when = row[once], code[once], when[once]
-    n_distinct = len(row)
-    core, rounds = _core(row, code, min_count)
-    row, code, when = row[core], code[core], when[core]
-    if len(row) == 0:
+        order = order[_once(row[order] * len(items) + code[order], last=duplicates == "last")]
+    core, rounds = _core(row[order], code[order], min_count)
+    n_distinct, order = len(order), order[core]
+    if len(order) == 0:
         raise ValueError(
-            f"no interaction of {n_read} is left: no user and item have min_count={min_count} "
-            "interactions among each other"
+            f"no interaction of {len(table)} is left: no user and item have "
+            f"min_count={min_count} interactions among each other"
         )
-    kept_users, row = np.unique(row, return_inverse=True)
-    kept_items, code = np.unique(code, return_inverse=True)
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(row))])
-    sequences = Sequences.from_codes(code, offsets, items[kept_items])
+    starts, counts = np.unique(row[order], return_index=True, return_counts=True)[1:]
+    kept_items, codes = np.unique(code[order], return_inverse=True)
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    sequences = Sequences.from_codes(codes, offsets, items[kept_items])
     if not return_details:
         return sequences
     dropped = {
-        "duplicates": n_read - n_distinct,
-        "rare": n_distinct - len(row),
-        "users": n_users - len(kept_users),
-        "items": n_items - len(kept_items),
+        "duplicates": len(table) - n_distinct,
+        "rare": n_distinct - len(order),
+        "users": len(users) - len(starts),
+        "items": len(items) - len(kept_items),
         "rounds": rounds,
     }
-    return Interactions(sequences, users[kept_users], when, dropped)
+    import narwhals as nw  # which has read the table
+
+    of_rows = nw.maybe_reset_index(table.get_column(user)[order[starts]]).to_native()
+    return Interactions(sequences, of_rows, when[order], dropped)
 
 
 def _ids(column: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -179,14 +181,12 @@ def _ids(column: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
         if values.max() > np.iinfo(np.int64).max:
             row = int(values.argmax())
             raise ValueError(f"row {row}, {name!r}: ids must be below 2**63, got {values[row]}")
-        values = values.astype(np.int64)
-    else:
-        listed = values.tolist()
-        for row, value in enumerate(listed):
-            if not isinstance(value, str):
-                raise TypeError(f"row {row}, {name!r}: expected an int or str id, got {value!r}")
-        values = np.array(listed, dtype=object)
-    return np.unique(values, return_inverse=True)
+        return np.unique(values.astype(np.int64), return_inverse=True)
+    listed = values.tolist()
+    for row, value in enumerate(listed):
+        if not isinstance(value, str):
+            raise TypeError(f"row {row}, {name!r}: expected an int or str id, got {value!r}")
+    return np.unique(np.array(listed, dtype=object), return_inverse=True)
 
 
 def _times(column: Any, name: str) -> np.ndarray:

@@ -385,4 +385,5 @@ def _bunch(
     found = sequences_from_interactions(
         frame, *columns, min_count, duplicates=duplicates, return_details=True
     )
+    found = found._replace(users=found.users.to_numpy())
     return Bunch(**found._asdict(), filename=str(path), DESCR=descr)

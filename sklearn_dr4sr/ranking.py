@@ -214,7 +214,7 @@ class BaseRecommender(SequenceInput, BaseEstimator):
         k : int, default=10
             Most items a row, at least 1. A row has fewer where fewer may be recommended.
         user_ids : array-like of shape (n_rows,) or None, default=None
-            What stands in the column "user"; None: the row's number.
+            What stands in the column "user", of the same type; None: the row's number.
         exclude_seen : bool or None, default=None
             Keep a history's own items out; None: as the parameter of the estimator says.
         exclude : list of ids or None, default=None

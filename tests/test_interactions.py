@@ -83,9 +83,25 @@ def test_every_library_gives_the_same(library):
     frame = module.table(columns) if library == "pyarrow" else module.DataFrame(columns)
     found = sequences_from_interactions(frame, min_count=3, return_details=True)
     assert found.sequences == wanted.sequences
-    assert found.users.tolist() == wanted.users.tolist()
+    assert type(found.users).__module__.startswith(library)
+    assert nw.from_native(found.users, series_only=True).to_list() == wanted.users.tolist()
     assert found.dropped == wanted.dropped
     assert (found.times == wanted.times).all()
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+@pytest.mark.parametrize("dtype", [nw.Int32, nw.UInt64, nw.Int64, nw.String, nw.Categorical])
+def test_users_keep_the_type_of_their_column(library, dtype):
+    pytest.importorskip(library)
+    ids = [*"cbaac"] if dtype in (nw.String, nw.Categorical) else [3, 2, 1, 1, 3]
+    frame = nw.from_dict({"user": ids, "item": [7, 9, 7, 8, 8], "time": range(5)}, backend=library)
+    frame = frame.with_columns(nw.col("user").cast(dtype)).to_native()
+    found = sequences_from_interactions(frame, min_count=2, return_details=True)
+    users = nw.from_native(found.users, series_only=True)
+    assert users.dtype == dtype
+    assert users.to_list() == [ids[2], ids[0]]  # sorted, without the rare one
+    if library == "pandas":
+        assert found.users.index.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import builtins
 import sys
+from datetime import datetime
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 import sklearn_dr4sr.ranking as ranking
 from sklearn_dr4sr import DatasetPersonalizer
 from sklearn_dr4sr.baselines import Popularity
+from sklearn_dr4sr.datasets import sequences_from_interactions
 from sklearn_dr4sr.ranking import BaseRecommender
 from sklearn_dr4sr.recommenders import SASRec
 
@@ -107,6 +109,40 @@ def test_the_table_is_of_the_library_of_the_users(library, model):
         assert model.recommend(HISTORIES, 2, user_ids=pa.array(list("vwxyz"))).equals(table)
 
 
+@pytest.mark.parametrize("library", ["polars", "pyarrow"])
+@pytest.mark.parametrize("ids", [[1, 2], ["a", "b"], [datetime(2024, 1, 1), datetime(2024, 1, 2)]])
+def test_types_do_not_depend_on_how_many_lines_there_are(library, ids):
+    nw = pytest.importorskip("narwhals")
+    pytest.importorskip(library)
+    dtype = {int: nw.Int32, str: nw.Categorical, datetime: nw.Datetime("ms", "UTC")}[type(ids[0])]
+    users = nw.new_series("id", ids, backend=library)
+    if dtype == nw.Datetime:
+        users = users.dt.replace_time_zone("UTC")
+    users = users.cast(dtype)
+    rows = [["x", "y"], ["y", "x"]]
+    model = Popularity().fit(rows)
+    some = nw.from_native(model.recommend(rows, user_ids=users.to_native(), exclude_seen=False))
+    none = nw.from_native(model.recommend(rows, user_ids=users.to_native(), exclude_seen=True))
+    assert (len(some), len(none)) == (4, 0)
+    wanted = {"user": dtype, "item": nw.String, "score": nw.Float32, "rank": nw.Int64}
+    assert dict(some.schema) == dict(none.schema) == wanted
+    assert len(nw.concat([none, some])) == 4
+    assert some["user"].to_list() == users[[0, 0, 1, 1]].to_list()
+
+
+def test_a_log_of_polars_gives_recommendations_in_polars(monkeypatch):
+    pytest.importorskip("narwhals")
+    pl = pytest.importorskip("polars")
+    log = pl.DataFrame({"user": [*"baab"], "item": [2, 3, 2, 4], "time": [4, 2, 1, 3]})
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    found = sequences_from_interactions(log, min_count=1, return_details=True)
+    model = Popularity().fit(found.sequences)
+    table = model.recommend(found.sequences, user_ids=found.users)
+    assert isinstance(table, pl.DataFrame)
+    assert table["user", "item", "rank"].rows() == [("a", 4, 1), ("b", 3, 1)]
+    assert table.join(log, ["user", "item"]).is_empty()
+
+
 @pytest.mark.parametrize("library", ["polars", "pyarrow", "pandas"])
 def test_without_users_it_is_of_the_library_of_the_histories(library, model):
     pytest.importorskip("narwhals")
@@ -139,6 +175,7 @@ def test_without_pandas_it_is_a_dict_of_arrays(model, monkeypatch):
     [
         ({"k": 0}, ValueError, "k must be an integer of at least 1, got 0"),
         ({"user_ids": [1, 2]}, ValueError, "user_ids has 2 entries, X has 5 rows"),
+        ({"user_ids": np.ones((5, 1))}, ValueError, r"user_ids: .* array of shape \(5, 1\)"),
         ({"exclude": 3}, TypeError, "exclude: expected a list of item ids, got 3"),
         ({"exclude": "tea"}, TypeError, "exclude: expected a list of item ids, got 'tea'"),
         ({"only": [1, -2]}, ValueError, r"only: row 0, position 1: .*got -2"),
