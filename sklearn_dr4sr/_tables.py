@@ -52,7 +52,7 @@ def read_table(frame: Any, names: Sequence[str]) -> Any:
     Parameters
     ----------
     frame : data frame of pandas, polars or pyarrow
-    names : sequence of str
+    names : sequence of str (or of what pandas has for names)
         Columns that it must have, without missing values.
 
     Raises
@@ -75,7 +75,7 @@ def read_table(frame: Any, names: Sequence[str]) -> Any:
     if isinstance(table, nw.LazyFrame):  # its rows may come in any order, and times tie
         raise TypeError(f"frame: a {type(frame).__name__} has no rows yet, pass frame.collect()")
     for name in names:
-        if not isinstance(name, str) or name not in table.columns:
+        if name not in table.columns:
             raise ValueError(f"frame has no column {name!r}, but {list(table.columns)}")
         missing = table.get_column(name).is_null().to_numpy()
         if missing.any():

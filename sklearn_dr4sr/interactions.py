@@ -96,7 +96,7 @@ def sequences_from_interactions(
     frame : data frame
         A row an interaction; any eager frame that narwhals takes. Not modified.
     user, item, time : str
-        Names of its columns. Users and
+        Names of its columns (or their numbers, where a pandas frame has those for names). Users and
         items are integers (not negative) or strings; times are numbers, also as text, or dates
         (without a time zone, or in UTC where they have one).
     min_count : int, default=5
@@ -183,10 +183,14 @@ def _ids(column: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
             raise ValueError(f"row {row}, {name!r}: ids must be below 2**63, got {values[row]}")
         return np.unique(values.astype(np.int64), return_inverse=True)
     listed = values.tolist()
-    for row, value in enumerate(listed):
-        if not isinstance(value, str):
-            raise TypeError(f"row {row}, {name!r}: expected an int or str id, got {value!r}")
-    return np.unique(np.array(listed, dtype=object), return_inverse=True)
+    if set(map(type, listed)) != {str}:
+        for row, value in enumerate(listed):
+            if not isinstance(value, str):
+                raise TypeError(f"row {row}, {name!r}: expected an int or str id, got {value!r}")
+    ids = sorted(set(listed))  # few, where np.unique would sort all rows
+    place = {value: code for code, value in enumerate(ids)}
+    codes = np.fromiter(map(place.__getitem__, listed), dtype=np.int64, count=len(listed))
+    return np.array(ids, dtype=object), codes
 
 
 def _times(column: Any, name: str) -> np.ndarray:

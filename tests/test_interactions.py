@@ -201,3 +201,29 @@ def test_bad_parameters_are_named():
         sequences_from_interactions([(1, 2, 3)])
     with pytest.raises(ValueError, match="no rows"):
         sequences_from_interactions(frame[:0])
+
+
+@given(st.lists(st.tuples(st.text(max_size=2), st.text(max_size=2)), min_size=1, max_size=30))
+def test_texts_are_ids_in_the_order_of_python(pairs):
+    log = [(user, item, time) for time, (user, item) in enumerate(pairs)]
+    columns = {
+        "user": [u for u, _ in pairs],
+        "item": [i for _, i in pairs],
+        "time": range(len(log)),
+    }
+    found = sequences_from_interactions(
+        pd.DataFrame(columns, dtype=object), min_count=1, return_details=True
+    )
+    wanted = plain(log, 1, "keep")
+    assert found.users.tolist() == list(wanted)
+    assert list(found.sequences) == list(wanted.values())
+    assert found.sequences.items.tolist() == sorted({item for _, item in pairs})
+
+
+def test_columns_that_pandas_has_numbered():
+    frame = pd.DataFrame([["b", 5, 2], ["a", 6, 1], ["b", 7, 1]])
+    assert list(sequences_from_interactions(frame, 0, 1, 2, min_count=1)) == [[6], [7, 5]]
+    with pytest.raises(ValueError, match=r"no column 3, but \[0, 1, 2\]"):
+        sequences_from_interactions(frame, 0, 1, 3)
+    with pytest.raises(TypeError, match=r"row 1, 0: expected an int or str id, got \['a'\]"):
+        sequences_from_interactions(pd.DataFrame([["b", 5, 2], [["a"], 6, 1]]), 0, 1, 2)
