@@ -8,11 +8,13 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.model_selection import GridSearchCV
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import Pipeline
 
 from sklearn_dr4sr import PatternMiner, Sequences
-from sklearn_dr4sr.baselines import Popularity
+from sklearn_dr4sr.baselines import Popularity, SequentialRules
 from sklearn_dr4sr.metrics import (
     gini,
     head_tail_recall_at_k,
@@ -326,6 +328,26 @@ def test_scorer_finds_the_catalogue_in_a_pipeline_and_a_search():
     wanted = len(set(first) - {-1}) / 3  # a row whose items were all seen has none
     assert scores(search.best_estimator_, X, y)["coverage@1"] == wanted
     assert search.cv_results_["mean_test_coverage@1"].tolist() == [wanted, wanted]
+    assert scores(search, X, y) == scores(search.best_estimator_, X, y)
+
+
+def test_scorer_of_a_search_within_a_cross_validation():
+    X, y = [[1, 2], [1, 2, 3], [3, 1]] * 2, [3, 1, 2] * 2
+    inner = GridSearchCV(SequentialRules(), {"max_gap": [1, 2]}, cv=LeaveLastOut())
+    found = cross_validate(inner, X, y, cv=LeaveLastOut(), scoring=ranking_scorer("recall@1"))
+    alone = ranking_scorer("recall@1")(clone(inner).fit(X, y).best_estimator_, X, y)
+    assert found["test_score"].tolist() == [alone]
+
+
+@pytest.mark.parametrize("refit", [True, False])
+def test_scorer_of_a_search_that_holds_no_estimator(refit):
+    search = GridSearchCV(Popularity(), {"exclude_seen": [True]}, cv=LeaveLastOut(), refit=refit)
+    error, message = NotFittedError, "GridSearchCV instance is not fitted"
+    if not refit:
+        search.fit([[1, 2], [1]], [3, 2])
+        error, message = ValueError, "GridSearchCV has refit=False, so it keeps no estimator"
+    with pytest.raises(error, match=message):
+        ranking_scorer("recall@1")(search, [[1]], [2])
 
 
 def test_what_a_model_lacks_is_named():

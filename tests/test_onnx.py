@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 from sklearn_dr4sr.baselines import MELT, Popularity
 from sklearn_dr4sr.datasets import make_sequences
+from sklearn_dr4sr.model_selection import LeaveLastOut
 from sklearn_dr4sr.recommenders import (
     FMLP,
     GNN,
@@ -132,6 +134,9 @@ def test_what_cannot_be_exported(monkeypatch):
         to_onnx(Popularity().fit(ROWS))
     with pytest.raises(TypeError, match=r"got Pipeline; pass its last step, pipe\[-1\]"):
         to_onnx(make_pipeline(Popularity()))
+    search = GridSearchCV(Popularity(), {}, cv=LeaveLastOut()).fit(ROWS, [1] * len(ROWS))
+    with pytest.raises(TypeError, match="got GridSearchCV; pass its best_estimator_"):
+        to_onnx(search)
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(ImportError, match=r"pip install sklearn_dr4sr\[onnx\]"):
         to_onnx(sized(SASRec).fit(ROWS))

@@ -468,6 +468,21 @@ def test_learning_curves_need_a_history():
         LearningCurveDisplay.from_estimator(Popularity().fit([[1, 2]]))
 
 
+def test_a_search_is_drawn_as_what_it_has_chosen(split):
+    pipe = Pipeline([("mine", PatternMiner()), ("model", SASRec(max_epochs=2, **TINY))])
+    search = GridSearchCV(pipe, {"mine__window_size": [3]}, cv=LeaveLastOut())
+    with pytest.raises(NotFittedError):
+        LearningCurveDisplay.from_estimator(search)
+    best = search.fit(split.train, split.validation).best_estimator_
+    mine, other = (LearningCurveDisplay.from_estimator(e) for e in (search, best))
+    for panel, same in zip(mine.panels, other.panels, strict=True):
+        np.testing.assert_array_equal(panel.lines[""], same.lines[""])
+    mined = [PatternSupportDisplay.from_estimator(e).supports for e in (search, best)]
+    np.testing.assert_array_equal(*mined)
+    hits = [HitRateDisplay.from_estimator(e, split.history, split.test) for e in (search, best)]
+    np.testing.assert_array_equal(hits[0].hits["GridSearchCV"], hits[1].hits["Pipeline"])
+
+
 @pytest.fixture(scope="module")
 def search(split):
     return GridSearchCV(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .._search import best_of
 from ..sequences import Sequences
 from . import beyond_accuracy as beyond
 from ._arrays import relevance, true_items
@@ -72,13 +73,16 @@ def ranking_scorer(*names: str, train: Any = None, embeddings: tuple | None = No
     -------
     callable (estimator, X, y) -> float or dict
         A float for one name, else a dict by name, as scikit-learn's multimetric scoring takes it
-        (``refit="ndcg@20"``). Rows whose ``y`` is None or NaN are left out of all metrics.
+        (``refit="ndcg@20"``). Rows whose ``y`` is None or NaN are left out of all metrics. Of a
+        fitted search it scores what that has chosen.
 
     Raises
     ------
     ValueError
         If a name is unknown; when called, if no row has a held-out item, or if the fitted estimator
         lacks what a metric needs.
+    NotFittedError
+        When called with a search that is not fitted.
 
     Examples
     --------
@@ -111,6 +115,7 @@ class _Scorer:
     def __call__(self, estimator: Any, X: Any, y: Any) -> float | dict[str, float]:
         if y is None:
             raise ValueError("y is None: a ranking score needs the held-out item of each row")
+        estimator = best_of(estimator)
         k_max = max(k for _, k in self._metrics)
         ranking = np.asarray(estimator.predict(X, k=k_max))
         if ranking.shape[1] < k_max:  # a catalogue smaller than k: nothing ranks further down

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .._search import best_of
 from ..metrics import ranks
 from ..sequences import as_items, as_sequences, positions_in
 from ._style import as_named, despine, line_styles, make_axes
@@ -90,8 +91,8 @@ class HitRateDisplay:
 
         Parameters
         ----------
-        estimator : recommender, Pipeline, or list or dict of them
-            Fitted; each ranks with ``predict(X, k=k)``.
+        estimator : recommender, Pipeline, search, or list or dict of them
+            Fitted; each (of a search, what it has chosen) ranks with ``predict(X, k=k)``.
         X : item sequences
             Histories.
         y : array-like of shape (n_rows,)
@@ -138,6 +139,7 @@ class HitRateDisplay:
             raise ValueError("y: no row has a held-out item")
         hits = {}
         for name, model in as_named("estimator", estimator).items():
+            model = best_of(model)
             if not hasattr(model, "predict"):
                 raise TypeError(f"estimator: {type(model).__name__} has no predict")
             ranking = np.asarray(model.predict(X, k=k))

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from .._search import best_of
 from ._style import as_named, despine, line_styles, make_axes
 
 __all__ = ["LearningCurveDisplay", "Panel"]
@@ -73,10 +74,10 @@ class LearningCurveDisplay:
 
         Parameters
         ----------
-        estimator : estimator, Pipeline, or list or dict of them
+        estimator : estimator, Pipeline, search, or list or dict of them
             Fitted, each with ``history_`` (neural recommenders, DatasetRegenerator) or
-            ``upper_history_`` (DatasetPersonalizer). Of a pipeline the last step is taken. Several
-            are drawn into the same panels, by name.
+            ``upper_history_`` (DatasetPersonalizer). Of a search what it has chosen is
+            taken, of a pipeline the last step. Several are drawn into the same panels, by name.
         ax : array of matplotlib Axes, default=None
             One a panel; None: a figure of its own.
 
@@ -112,7 +113,8 @@ class LearningCurveDisplay:
         named = as_named("estimator", estimator)
         merged: dict[str, Panel] = {}
         for name, given in named.items():
-            last = given[-1] if isinstance(given, Pipeline) else given
+            chosen = best_of(given)
+            last = chosen[-1] if isinstance(chosen, Pipeline) else chosen
             for panel in _panels(last):
                 into = merged.setdefault(panel.ylabel, Panel(panel.ylabel, panel.xlabel))
                 for part in ("lines", "spread", "best"):

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from .._search import best_of
 from ..dataset import ORIGINS, as_dataset
 from ..mining import PatternMiner
 from ._style import DASHES, despine, make_axes
@@ -52,8 +53,8 @@ class PatternSupportDisplay:
 
         Parameters
         ----------
-        estimator : PatternMiner or Pipeline
-            Fitted. Of a pipeline the first miner is taken.
+        estimator : PatternMiner, Pipeline or search
+            Fitted. Of a search the chosen estimator is taken, of a pipeline the first miner.
         ax : matplotlib Axes, default=None
 
         Returns
@@ -74,6 +75,7 @@ class PatternSupportDisplay:
         >>> PatternSupportDisplay.from_estimator(miner, ax=Figure().subplots()).supports
         array([2, 2])
         """
+        estimator = best_of(estimator)
         steps = [step for _, step in estimator.steps] if isinstance(estimator, Pipeline) else []
         miner = next((s for s in steps or [estimator] if isinstance(s, PatternMiner)), None)
         if miner is None:

@@ -70,7 +70,8 @@ def to_onnx(recommender: SequentialRecommender, path: str | PathLike | None = No
     NotFittedError
         Before ``fit``.
     TypeError
-        If it is no SequentialRecommender (of a Pipeline, pass the last step: ``pipe[-1]``).
+        If it is no SequentialRecommender (of a Pipeline, pass the last step: ``pipe[-1]``; of a
+        search, ``search.best_estimator_``).
     ValueError
         If its module makes constants of the sizes of its input.
     ImportError
@@ -95,6 +96,7 @@ def to_onnx(recommender: SequentialRecommender, path: str | PathLike | None = No
     """
     if not isinstance(recommender, SequentialRecommender):
         advice = "; pass its last step, pipe[-1]" if hasattr(recommender, "steps") else ""
+        advice = advice or "; pass its best_estimator_" * hasattr(recommender, "best_estimator_")
         raise TypeError(
             f"to_onnx: expected a SequentialRecommender, got {type(recommender).__name__}{advice}"
         )
