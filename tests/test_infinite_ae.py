@@ -2,6 +2,7 @@
 
 import pickle
 
+import joblib
 import numpy as np
 import pytest
 from hypothesis import given
@@ -208,6 +209,36 @@ def test_threads_change_nothing():
     np.testing.assert_array_equal(one.alpha_, two.alpha_)
 
 
+@pytest.mark.parametrize("backend", ["loky", "multiprocessing"])
+def test_blocks_are_solved_in_this_process_whatever_the_context(backend):
+    rows = make_sequences(100, 80, random_state=0)
+    alone = InfiniteAutoencoder(solver="cg").fit(rows)
+    with joblib.parallel_config(backend, n_jobs=2):
+        within = InfiniteAutoencoder(solver="cg").fit(rows)
+    np.testing.assert_array_equal(within.alpha_, alone.alpha_)
+
+
+@pytest.mark.parametrize("solver", ["cholesky", "cg"])
+def test_verbose_tells_the_time_left(solver, monkeypatch, capsys):
+    split = leave_one_out(make_sequences(200, 80, random_state=0))
+    options = {"l2": [1.0, 5.0], "solver": solver, "random_state": 0}
+    monkeypatch.setattr("sklearn_dr4sr._progress.EVERY", 0.0)
+    monkeypatch.setattr("sklearn_dr4sr.ranking.CHUNK_SIZE", 4000)
+    monkeypatch.setattr(infinite_ae, "CHOLESKY_BLOCK", 30)
+    told, quiet = (InfiniteAutoencoder(verbose=v, **options) for v in (1, 0))
+    patterns = told.fit(split.train, split.validation).transform(split.train).patterns
+    lines = capsys.readouterr().out.splitlines()
+    steps = ("trying l2=1: ", "trying l2=5: ", f"l2={told.l2_:g}: ", "sampling: ")
+    for step in steps:
+        mine = [line for line in lines if line.startswith(f"[InfiniteAutoencoder] {step}")]
+        shares = [int(line.split(": ")[1].partition("%")[0]) for line in mine]
+        assert shares
+        assert shares == sorted(shares)
+        assert all(line.endswith(" minutes left") for line in mine)
+    assert quiet.fit(split.train, split.validation).transform(split.train).patterns == patterns
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.parametrize(
     ("name", "bad"),
     [
@@ -217,6 +248,7 @@ def test_threads_change_nothing():
         ("l2", (1, float("nan"))),
         ("n_validation", 0),
         ("solver", "lu"),
+        ("verbose", -1),
         ("max_memory", 0),
         ("n_samples", 1.5),
         ("temperature", 0),

@@ -18,7 +18,15 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 from torch.nn import functional as F
 
-from .._parameters import PATTERNS, check_choice, check_flag, check_jobs, check_number
+from .._parameters import (
+    PATTERNS,
+    check_choice,
+    check_flag,
+    check_jobs,
+    check_number,
+    check_verbose,
+)
+from .._progress import Timer
 from .._torch import seed_of
 from ..dataset import PatternTable, SequenceDataset, as_dataset
 from ..metrics import ndcg_of_ranks
@@ -77,6 +85,8 @@ class InfiniteAutoencoder(TransformerMixin, BaseRecommender):
         Blocks of columns that "cg" solves at once, each in torch's own number of threads.
     random_state : int, RandomState or None, default=None
         Seed of the sampling.
+    verbose : int, default=0
+        Above 0, print every few seconds how much is solved or sampled, and the time left.
 
     Attributes
     ----------
@@ -161,6 +171,7 @@ class InfiniteAutoencoder(TransformerMixin, BaseRecommender):
         exclude_seen: bool = True,
         n_jobs: int | None = None,
         random_state: Any = None,
+        verbose: int = 0,
     ) -> None:
         self.l2 = l2
         self.n_validation = n_validation
@@ -172,6 +183,7 @@ class InfiniteAutoencoder(TransformerMixin, BaseRecommender):
         self.exclude_seen = exclude_seen
         self.n_jobs = n_jobs
         self.random_state = random_state
+        self.verbose = verbose
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -231,6 +243,7 @@ class InfiniteAutoencoder(TransformerMixin, BaseRecommender):
         check_number("n_samples", self.n_samples, 1, PATTERNS, integer=True)
         check_flag("include_original", self.include_original)
         check_jobs(self.n_jobs)
+        check_verbose(self.verbose)
 
     def _fit(self, dataset: SequenceDataset, target: np.ndarray | None) -> None:
         self.seed_ = seed_of(self.random_state)
@@ -245,7 +258,8 @@ class InfiniteAutoencoder(TransformerMixin, BaseRecommender):
         self.l2_ = self._chosen_l2(kernel, prepare, dataset, target)
         solve = prepare(kernel.ridge(self.l2_), self.n_jobs)
         self.alpha_ = np.empty(X.shape, dtype=np.float32)
-        self.n_iterations_ = solve(X.tocsc(), self.alpha_)
+        timer = Timer(f"[InfiniteAutoencoder] l2={self.l2_:g}", X.shape[1], self.verbose)
+        self.n_iterations_ = solve(X.tocsc(), self.alpha_, timer)
         self.kernel_ = kernel.for_prediction(self.alpha_)
         sizes = kernel.sizes
         self.lengths_ = np.sort(sizes[sizes >= 2]) if (sizes >= 2).any() else np.sort(sizes)
@@ -275,9 +289,9 @@ class InfiniteAutoencoder(TransformerMixin, BaseRecommender):
             # scores = Θ(q, X) (Θ + μ)^-1 X, and the left product has fewer columns than X
             dual = np.empty((kernel.X.shape[0], len(known)), dtype=np.float32)
             # what the size of a row alone gives is a hundred times what shared items give
-            prepare(kernel.ridge(l2), self.n_jobs, tolerance=1e-5)(
-                against, dual, kernel.constant(seen)
-            )
+            solve = prepare(kernel.ridge(l2), self.n_jobs, tolerance=1e-5)
+            timer = Timer(f"[InfiniteAutoencoder] trying l2={l2:g}", len(known), self.verbose)
+            solve(against, dual, timer, kernel.constant(seen))
             scores = np.asarray((kernel.X.T @ dual).T)
             scores[histories.rows, histories.codes] = -np.inf
             own = scores[np.arange(len(known)), wanted][:, None]
@@ -377,17 +391,20 @@ class _Kernel:
         return S @ alpha + (self.constant(Q) @ self.by_size).astype(np.float32)
 
     def cholesky(self, ridge: float, n_jobs: int | None, tolerance: float = 0) -> Callable:
-        """Factorise the dense matrix; returns ``solve(right, out, constant)``."""
+        """Factorise the dense matrix; returns ``solve(right, out, timer, constant)``."""
         theta = self.between(self.X).toarray()
         theta += self.B[np.ix_(self.size_of, self.size_of)]
         theta[np.diag_indices_from(theta)] += ridge
         factor = linalg.cho_factor(theta, lower=True, overwrite_a=True, check_finite=False)
 
-        def solve(right: Any, out: np.ndarray, constant: np.ndarray | None = None) -> int:
+        def solve(
+            right: Any, out: np.ndarray, timer: Timer, constant: np.ndarray | None = None
+        ) -> int:
             for start in range(0, out.shape[1], CHOLESKY_BLOCK):
                 part = slice(start, start + CHOLESKY_BLOCK)
                 block = self._block(right, constant, part)
                 out[:, part] = linalg.cho_solve(factor, block, overwrite_b=True)
+                timer(start + CHOLESKY_BLOCK)
             return 0
 
         return solve
@@ -395,14 +412,16 @@ class _Kernel:
     def conjugate_gradients(
         self, ridge: float, n_jobs: int | None, tolerance: float = 0
     ) -> Callable:
-        """Prepare conjugate gradients; returns ``solve(right, out, constant)``."""
+        """Prepare conjugate gradients; returns ``solve(right, out, timer, constant)``."""
         dtype = np.dtype(np.float64 if len(self.sizes) <= DOUBLE_ROWS else np.float32)
         tolerance = max(tolerance, TOLERANCE[dtype])
         if not hasattr(self, "structure"):  # which serves every ridge
             self.structure = _Structure(self, dtype)
         multiply, precondition = self.structure.shifted(ridge)
 
-        def solve(right: Any, out: np.ndarray, constant: np.ndarray | None = None) -> int:
+        def solve(
+            right: Any, out: np.ndarray, timer: Timer, constant: np.ndarray | None = None
+        ) -> int:
             def one(start: int) -> int:
                 part = slice(start, start + CG_BLOCK)
                 block = self._block(right, constant, part).astype(dtype, copy=False)
@@ -413,7 +432,12 @@ class _Kernel:
                 return steps
 
             starts = range(0, out.shape[1], CG_BLOCK)
-            return max(Parallel(n_jobs=n_jobs, prefer="threads")(delayed(one)(s) for s in starts))
+            parallel = Parallel(n_jobs=n_jobs, require="sharedmem", return_as="generator")
+            most = 0
+            for start, steps in zip(starts, parallel(map(delayed(one), starts)), strict=True):
+                most = max(most, steps)
+                timer(start + CG_BLOCK)
+            return most
 
         return solve
 
@@ -526,6 +550,7 @@ def _fake_histories(model: InfiniteAutoencoder, histories: Sequences) -> Pattern
     n, n_items = len(histories), len(model.items_)
     longest = int(model.lengths_[-1])
     sampled = np.empty((n, model.n_samples, longest), dtype=np.int32)
+    timer = Timer("[InfiniteAutoencoder] sampling", n, model.verbose)
     for start, scores in model._score_chunks(histories.recode(model.items_)):
         logits = scores.numpy()
         spread = logits.std(axis=1, keepdims=True)
@@ -537,6 +562,7 @@ def _fake_histories(model: InfiniteAutoencoder, histories: Sequences) -> Pattern
             order = np.take_along_axis(noisy, best, axis=1).argsort(axis=1)[:, ::-1]
             best = np.take_along_axis(best, order, axis=1)
             sampled[start : start + len(logits), sample] = best
+        timer(start + len(logits))
     lengths = rng.choice(model.lengths_, size=(n, model.n_samples))
     kept = np.arange(longest) < lengths[:, :, None]
     offsets = np.concatenate([[0], np.cumsum(lengths.ravel(), dtype=np.int64)])
