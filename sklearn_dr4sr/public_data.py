@@ -40,6 +40,11 @@ _MOVIELENS_FILES = {
     "100k": ("ml-100k.zip", "ml-100k/u.data", "\t"),
     "1m": ("ml-1m.zip", "ml-1m/ratings.dat", "::"),
 }
+#: SHA-256 of archives that do not change.
+_SHA256 = {
+    "ml-100k.zip": "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
+    "ml-1m.zip": "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
+}
 
 _AMAZON_DESCR = """Amazon product ratings, edition of 2014, category {category}
 
@@ -116,6 +121,7 @@ def fetch_amazon(
         there is not downloaded again.
     sha256 : str or None, default=None
         What the file must hash to; None: not checked, as the origin publishes none.
+        :func:`fetch_movielens` knows its archives' and checks them.
     n_retries : int, default=3
         Retries of a failed download.
     delay : float, default=1.0
@@ -183,7 +189,8 @@ def fetch_movielens(
     name : {"100k", "1m"}, default="100k"
         Which one: 100,000 ratings of 943 users, or a million of 6,040.
     min_count, duplicates, data_home, sha256, n_retries, delay
-        As in :func:`fetch_amazon`; ``sha256`` is the archive's.
+        As in :func:`fetch_amazon`; ``sha256`` is the archive's, None: the known one. (The origin
+        publishes MD5 sums, which no longer keep forgeries out.)
 
     Returns
     -------
@@ -215,7 +222,8 @@ def fetch_movielens(
         raise ValueError(f"name must be one of {', '.join(_MOVIELENS_FILES)}, got {name!r}")
     archive, member, delimiter = _MOVIELENS_FILES[name]
     url = f"{_MOVIELENS}/{archive}"
-    path = _fetch(url, data_home, sha256, n_retries, delay)
+    known = _SHA256[archive] if sha256 is None else sha256
+    path = _fetch(url, data_home, known, n_retries, delay)
     names = ("user", "item", "rating", "timestamp")
 
     def read() -> Any:

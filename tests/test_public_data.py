@@ -68,9 +68,11 @@ def home(tmp_path):
 
 
 def zipped(path, member, text):
+    """Write an archive; its SHA-256."""
     with zipfile.ZipFile(path, "w") as pack:
         pack.writestr("README", "terms")
         pack.writestr(member, text)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_amazon(origin, home):
@@ -103,8 +105,8 @@ def test_the_core_of_the_paper_is_the_default(origin, home):
     ],
 )
 def test_movielens(origin, home, name, archive, member, text):
-    zipped(origin.folder / archive, member, text)
-    found = fetch_movielens(name, min_count=1, **home)
+    sha256 = zipped(origin.folder / archive, member, text)
+    found = fetch_movielens(name, min_count=1, sha256=sha256, **home)
     assert found.users.tolist() == [186, 196]
     assert list(found.sequences) == [[302], [302, 242]]
     assert "no redistribution" in found.DESCR
@@ -144,6 +146,13 @@ def test_sha256(origin, home):
     assert len(fetch_amazon(min_count=1, sha256=right, **home).sequences) == 2
 
 
+@pytest.mark.parametrize("name", ["100k", "1m"])
+def test_another_archive_than_the_known_one_is_refused(origin, home, name):
+    other = zipped(origin.folder / f"ml-{name}.zip", "u.data", MOVIELENS)
+    with pytest.raises(OSError, match=rf"SHA256 checksum of ml-{name}\.zip \({other}\)"):
+        fetch_movielens(name, **home)
+
+
 def test_offline_the_error_says_what_to_do(monkeypatch, home):
     with socket.socket() as closed:  # bound, but nobody listens
         closed.bind(("127.0.0.1", 0))
@@ -171,12 +180,13 @@ def test_malformed_and_damaged_files_are_named(origin, home):
     (origin.folder / "ratings_Beauty.csv").write_bytes(AMAZON.encode() + b"A3,\xff,5.0,1\n")
     with pytest.raises(ValueError, match=r"ratings_Beauty\.csv, line 5: not UTF-8"):
         fetch_amazon(**home)
-    (origin.folder / "ml-100k.zip").write_text("<html>")
+    (origin.folder / "ml-100k.zip").write_bytes(b"<html>")
+    html = hashlib.sha256(b"<html>").hexdigest()
     with pytest.raises(OSError, match=r"ml-100k\.zip is damaged .*: delete it"):
-        fetch_movielens(**home)
-    zipped(origin.folder / "ml-1m.zip", "other", "")
+        fetch_movielens(sha256=html, **home)
+    empty = zipped(origin.folder / "ml-1m.zip", "other", "")
     with pytest.raises(ValueError, match=r"the archive holds no ml-1m/ratings\.dat"):
-        fetch_movielens("1m", **home)
+        fetch_movielens("1m", sha256=empty, **home)
     packed = gzip.compress(GOWALLA.encode())
     path = origin.folder / "loc-gowalla_totalCheckins.txt.gz"
     for damaged in (packed[:40], b"<html>"):
