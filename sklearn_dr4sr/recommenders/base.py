@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from .batching import LengthGroupedBatches, TrainingPatterns
 from .embeddings import EmbeddingSpace
 from .losses import LOSSES
 from .persistence import Storable
+from .protocol import check_module
 from .training import SequenceNet, ValidationNDCG, encode_histories
 
 __all__ = ["SequentialRecommender"]
@@ -48,7 +50,8 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
 
         - ``encode(ids, lengths)``: int64 tensors (rows, length), right-padded with ``n_items``,
           and (rows,); returns states (rows, length, dim), of which the state at t may depend on
-          the items up to t only;
+          the items of its row up to t only (with ``targets="last"``, where only the last state of
+          a row is used, on all of them), and neither on other rows nor on the padding;
         - ``item_embedding``: a ``torch.nn.Embedding`` of at least ``n_items + 1`` rows, row
           ``n_items`` being the padding; the score of item i is state . row i;
         - optionally ``encode_last(ids, lengths)``, states after the last items alone, (rows, dim),
@@ -57,6 +60,9 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
           their positions, (positions, dim), group after group and row after row, where that is
           cheaper than one group after the other: training then calls it;
         - optionally ``extra_loss(groups)``: a scalar that is added to the loss of a step.
+
+        ``fit`` tries the module on two short rows, in evaluation mode, before it trains it, and
+        raises TypeError or ValueError where it does not keep to this.
 
         A parameter of the module's constructor that bears the name of one of the parameters below
         (``max_length``) is passed on.
@@ -293,6 +299,11 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
             isinstance(self.module, type) and issubclass(self.module, torch.nn.Module)
         ):
             raise TypeError(f"module: expected a subclass of torch.nn.Module, got {self.module!r}")
+        if hasattr(self, "module__n_items"):
+            raise ValueError(
+                f"module__n_items={self.module__n_items!r}: n_items is the size of the catalogue, "
+                "which fit gives to the module"
+            )
         check_checkpoint(self.checkpoint_dir, self.random_state)
         resolve_device(self.device)
 
@@ -383,9 +394,15 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
             callbacks += [("validation", held_out), tasks, ("early_stopping", stop)]
         else:
             callbacks.append(tasks)
-        module_parameters = {
-            f"module__{name}": value for name, value in self._module_parameters(dataset).items()
-        }
+        given = self._module_parameters(dataset)
+        check = None
+        if self._takes_module:
+            check = partial(
+                check_module,
+                n_items=given["n_items"],
+                max_length=self.max_length,
+                targets=self.targets,
+            )
         return self._net_class(
             self._module or self.module,
             loss=self.loss,
@@ -393,6 +410,7 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
             negatives=self.negatives,
             calibration=self.calibration,
             precision=self.precision,
+            check=check,
             optimizer=torch.optim.Adam,
             optimizer__fused=True,
             optimizer__weight_decay=self.weight_decay,
@@ -406,7 +424,7 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
             callbacks=callbacks + fresh_callbacks(self.callbacks),
             device=str(device),
             verbose=self.verbose,
-            **module_parameters,
+            **{f"module__{name}": value for name, value in given.items()},
         )
 
     def _steps(self, dataset: SequenceDataset) -> int | None:

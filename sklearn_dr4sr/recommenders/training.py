@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from ..metrics import ndcg_of_ranks
 from ..sequences import Sequences
 from .batching import Batch
 from .losses import cross_entropy_sum, next_item_loss
+from .protocol import check_extra_loss
 
 __all__ = [
     "SequenceNet",
@@ -49,6 +51,8 @@ class SequenceNet(ResumableNet):
         t of gbce.
     precision : {"float32", "bfloat16"}
         Of the products with the whole catalogue in the full cross-entropy.
+    check : callable or None
+        Called with the module once it is built.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class SequenceNet(ResumableNet):
         negatives: str,
         calibration: float,
         precision: str = "float32",
+        check: Callable[[torch.nn.Module], None] | None = None,
         **kwargs: Any,
     ) -> None:
         self.loss = loss
@@ -67,7 +72,15 @@ class SequenceNet(ResumableNet):
         self.negatives = negatives
         self.calibration = calibration
         self.precision = precision
+        self.check = check
         super().__init__(module, *args, criterion=torch.nn.Identity, **kwargs)
+
+    def initialize_module(self) -> SequenceNet:
+        """Build the module, and check it."""
+        super().initialize_module()
+        if self.check is not None:
+            self.check(self.module_)
+        return self
 
     def fit_loop(self, *args: Any, **kwargs: Any) -> SequenceNet:
         """Train; note an interrupt, which skorch swallows (its EarlyStopping ends by one too).
@@ -94,7 +107,9 @@ class SequenceNet(ResumableNet):
         batch = batch.to(torch.device(self.device))
         loss = self.batch_loss(batch) / batch.n_targets
         if hasattr(self.module_, "extra_loss"):
-            loss = loss + self.module_.extra_loss(batch.groups)
+            extra = self.module_.extra_loss(batch.groups)
+            check_extra_loss(self.module_, extra)
+            loss = loss + extra
         self.check_loss(loss)
         loss.backward()
         return {"loss": loss.detach(), "y_pred": ()}
