@@ -12,7 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import erf, expit
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 
@@ -937,6 +938,69 @@ def test_members_must_rank_the_same_catalogue(sequences):
     blend = RankBlend([("half", Half())]).fit(sequences)
     with pytest.raises(ValueError, match="'half' scores 15 items"):
         blend.predict([[1]])
+
+
+class Shorten(TransformerMixin, BaseEstimator):
+    """Leaves an item out."""
+
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X):
+        return [[item for item in row if item != 7] for row in X.histories]
+
+
+@pytest.mark.parametrize("shift", [1, "text"])
+def test_a_frozen_member_must_rank_the_items_of_the_data(shift, sequences):
+    rows = [[f"item {i}" if shift == "text" else i + shift for i in row] for row in sequences]
+    frozen = FrozenEstimator(MarkovChain().fit(sequences))
+    search = GridSearchCV(MarkovChain(), {}, cv=LeaveLastOut())
+    RankBlend([("frozen", frozen)]).fit(sequences)
+    there = "'item 1'" if shift == "text" else "2"
+    for wrapped in (
+        frozen,
+        Pipeline([("rank", frozen)]),
+        FrozenEstimator(Pipeline([("rank", MarkovChain())]).fit(sequences)),
+        FrozenEstimator(search.fit(sequences, [1] * len(sequences))),
+    ):
+        blend = RankBlend([("chain", MarkovChain()), ("frozen", wrapped)])
+        with pytest.raises(ValueError, match=rf"'frozen': ranks 30 items.*1, where .* {there}$"):
+            blend.fit(rows)
+    pipe = Pipeline([("shorten", Shorten()), ("rank", MarkovChain())])
+    with pytest.raises(ValueError, match=r"'pipe': ranks 29 items.*column 6 .* item 8, .* 7$"):
+        RankBlend([("pipe", pipe)]).fit(sequences)
+
+
+def test_a_search_counts_as_what_it_has_chosen(sequences):
+    """Also where that is another kind of model than the one it was given."""
+    split = leave_one_out(sequences)
+
+    def search(given, chosen):
+        return GridSearchCV(Pipeline([("rec", given)]), {"rec": [chosen]}, cv=LeaveLastOut())
+
+    pairs = [
+        ("neural", search(SequentialRules(), SASRec(**SMALL))),
+        ("counts", search(SASRec(**SMALL), SequentialRules())),
+    ]
+    blend = RankBlend(pairs).fit(split.train, split.validation)
+    assert [transform for _, transform, _ in blend._members()] == ["log_softmax", "log"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"weights": [1.0]}, "weights: expected 2 numbers"),
+        ({"weights": [1.0, np.nan]}, "weights must be finite"),
+        ({"transforms": ["log", "logg"]}, "transforms: expected"),
+        ({"floor": -1.0}, "floor"),
+    ],
+)
+def test_what_is_set_after_fit_is_checked_when_ranking(parameters, message, sequences):
+    pairs = [("chain", MarkovChain()), ("rules", SequentialRules())]
+    blend = RankBlend(pairs, [0.5, 1]).fit(sequences).set_params(**parameters)
+    for rank in (blend.predict, blend.decision_function, blend.recommend):
+        with pytest.raises(ValueError, match=message):
+            rank([[1, 2]])
 
 
 # --- a module of one's own ----------------------------------------------------------------------

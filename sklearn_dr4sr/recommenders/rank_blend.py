@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -32,16 +33,18 @@ class RankBlend(BaseRecommender, _BaseComposition):
     Parameters
     ----------
     estimators : list of (name, estimator)
-        Recommenders, baselines or Pipelines that end in one; ``fit`` fits clones of them. Their
-        parameters are set as ``name__parameter``, and ``set_params(name="drop")`` leaves one out.
+        Recommenders, baselines or Pipelines that end in one; ``fit`` fits clones of them, and
+        raises ValueError where one (a FrozenEstimator, say) ranks other items than the data holds.
+        Their parameters are set as ``name__parameter``, and ``set_params(name="drop")`` leaves one
+        out.
     weights : list of float or None, default=None
         Weight of each estimator's transformed scores; None: 1 for all. Set anew after ``fit``,
-        they hold for the next ranking.
+        they are checked again and hold for the next ranking, as ``transforms`` and ``floor`` do.
     transforms : list of {"log_softmax", "log", "none"} or "auto", default="auto"
         What makes each estimator's scores comparable: "log_softmax" turns logits into
         log-probabilities, "log" takes log(max(score, 0) + ``floor``) of counts. "auto":
-        "log_softmax" for neural recommenders and blends, also at the end of a Pipeline or within
-        a search or a DatasetPersonalizer; "log" for all else.
+        "log_softmax" for neural recommenders and blends, also at the end of a Pipeline, within a
+        DatasetPersonalizer or where a search has chosen one; "log" for all else.
     floor : float, default=1e-3
         Added to a score before its logarithm, above 0: what an item that was never counted has.
     exclude_seen : bool, default=True
@@ -80,8 +83,8 @@ class RankBlend(BaseRecommender, _BaseComposition):
     def __init__(
         self,
         estimators: Any,
-        *,
         weights: Any = None,
+        *,
         transforms: Any = "auto",
         floor: float = 1e-3,
         exclude_seen: bool = True,
@@ -161,10 +164,12 @@ class RankBlend(BaseRecommender, _BaseComposition):
         for name, estimator in self.estimators:
             if not isinstance(estimator, str):
                 fitted[name] = clone(estimator).fit(dataset, y)
+                _check_catalogue(name, fitted[name], dataset.histories.items)
         self.named_estimators_ = Bunch(**fitted)
         self.estimators_ = list(fitted.values())
 
     def _scores(self, histories: Sequences) -> torch.Tensor:
+        self._check_parameters()  # which may have been set since
         total = torch.zeros(len(histories), len(histories.items))
         for name, transform, weight in self._members():
             given = self.named_estimators_[name].decision_function(histories)
@@ -186,8 +191,7 @@ class RankBlend(BaseRecommender, _BaseComposition):
         for at, (name, _) in enumerate(self.estimators):
             if name in self.named_estimators_:
                 weight = 1.0 if self.weights is None else float(self.weights[at])
-                logits = _gives_logits(self.named_estimators_[name])
-                transform = "log_softmax" if logits else "log"
+                transform = _transform_of(self.named_estimators_[name])
                 if self.transforms != "auto":
                     transform = self.transforms[at]
                 yield name, transform, weight
@@ -197,11 +201,33 @@ def _dropped(estimator: Any) -> bool:
     return isinstance(estimator, str) and estimator == "drop"
 
 
-def _gives_logits(estimator: Any) -> bool:
-    """Whether a recommender is neural, looking into Pipelines, searches and personalizers."""
+def _transform_of(estimator: Any) -> str:
+    """Say what "auto" stands for: neural recommenders and blends give logits, all else counts."""
+    neural = (SequentialRecommender, RankBlend)
+    return "log_softmax" if any(isinstance(e, neural) for e in _nested(estimator)) else "log"
+
+
+def _check_catalogue(name: str, estimator: Any, items: np.ndarray) -> None:
+    """Raise ValueError where the columns of a fitted estimator's scores are not ``items``."""
+    own = next((e.items_ for e in _nested(estimator) if hasattr(e, "items_")), items)
+    if np.array_equal(own, items):
+        return
+    pairs = enumerate(zip_longest(np.asarray(own).tolist(), items.tolist()))
+    column, theirs, ours = next((at, a, b) for at, (a, b) in pairs if a != b)
+    raise ValueError(
+        f"estimators, {name!r}: ranks {len(own)} items, and the data that the blend is fitted on "
+        f"holds {len(items)}; column {column} of its scores is item {theirs!r}, where it should be "
+        f"{ours!r}"
+    )
+
+
+def _nested(estimator: Any) -> Iterator[Any]:
+    """Yield an estimator and those it wraps: the last step of a Pipeline, the best of a search."""
+    yield estimator
     if isinstance(estimator, Pipeline):
-        return _gives_logits(estimator.steps[-1][1])
-    inner = getattr(estimator, "estimator", getattr(estimator, "recommender", None))
-    if inner is not None:
-        return _gives_logits(inner)
-    return isinstance(estimator, (SequentialRecommender, RankBlend))
+        yield from _nested(estimator.steps[-1][1])
+        return
+    for name in ("best_estimator_", "recommender_", "estimator", "recommender"):
+        if getattr(estimator, name, None) is not None:  # the fitted one first
+            yield from _nested(getattr(estimator, name))
+            return
