@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from scipy.special import erf
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sklearn_dr4sr import SequenceDataset, Sequences
 from sklearn_dr4sr._torch import isolated
@@ -557,11 +558,46 @@ def test_bfloat16_products_train_to_the_same_ranking(sequences):
         small(precision=precision, **parameters).fit(sequences)
         for precision in ("float32", "bfloat16")
     )
+    assert not np.array_equal(full.item_embeddings_, low.item_embeddings_)
     a, b = full.predict(sequences, k=5), low.predict(sequences, k=5)
     assert (a[:, 0] == b[:, 0]).mean() > 0.8
     assert full.history_[-1]["train_loss"] == pytest.approx(
         low.history_[-1]["train_loss"], rel=0.02
     )
+
+
+class Products(TorchDispatchMode):
+    """Notes the dtypes of all matrix products."""
+
+    def __init__(self):
+        super().__init__()
+        self.dtypes = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm):
+            self.dtypes += [part.dtype for part in args if part.ndim == 2]
+        return func(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_all_three_products_have_the_precision(precision, sequences):
+    """Of states and items: the logits, and the gradients of either."""
+    net = small(loss="ce", precision=precision).fit(sequences).net_
+    patterns = TrainingPatterns(sequences, None, 12, "all")
+    batch = LengthGroupedBatches(patterns, 64, seed=0).batch(np.arange(64))
+    states = torch.randn(batch.at.max() + 1, 16, requires_grad=True)
+    net.module_.encode_groups = lambda ids, lengths: states
+    with Products() as products:
+        net.batch_loss(batch).backward()
+    assert products.dtypes == [getattr(torch, precision)] * 6
+
+
+def test_bfloat16_without_its_products_warns(sequences):
+    low = small(loss="bce", precision="bfloat16")
+    with pytest.warns(UserWarning, match="precision='bfloat16' .*loss='bce'"):
+        low.fit(sequences)
+    full = small(loss="bce").fit(sequences)
+    np.testing.assert_array_equal(low.item_embeddings_, full.item_embeddings_)
 
 
 def test_verbose_says_how_long_still(sequences, capsys):

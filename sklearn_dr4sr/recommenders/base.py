@@ -114,8 +114,10 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
         ``random_state``. A finished fit deletes its file; one that was interrupted by the keyboard
         leaves it.
     precision : {"float32", "bfloat16"}, default="float32"
-        "bfloat16" computes the full cross-entropy's products with the catalogue in half the bits:
-        much faster where the processor has units for it, and slower where not.
+        "bfloat16" computes the products of ``loss="ce"`` with the catalogue in half the bits: much
+        faster where the processor has units for it, and slower where not. Other losses have no such
+        products: they stay in float32, with a warning. So do the single losses that the upper level
+        of a :class:`~sklearn_dr4sr.DatasetPersonalizer` takes.
     device : str, default="auto"
         "auto" (cuda where there is one), "cpu", "cuda", ....
     random_state : int, RandomState or None, default=None
@@ -326,6 +328,12 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
         return self.max_epochs
 
     def _fit(self, dataset: SequenceDataset, target: np.ndarray | None) -> None:
+        if self.precision != "float32" and self.loss != "ce":
+            warnings.warn(
+                f"precision={self.precision!r} serves loss='ce' alone: with loss={self.loss!r} all "
+                "is computed in float32",
+                stacklevel=4,
+            )
         device = resolve_device(self.device)
         seed = seed_of(self.random_state)
         patterns = TrainingPatterns(
