@@ -1,19 +1,21 @@
-"""Where memory does not suffice: smaller chunks and the same result, or what to lower."""
+"""What is held at once; and where memory does not suffice: smaller chunks, or what to lower."""
 
 import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
 from test_common import TINY
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sklearn_dr4sr import DatasetPersonalizer, DatasetRegenerator, PatternMiner
 from sklearn_dr4sr._memory import OutOfMemoryError, in_chunks, is_out_of_memory
 from sklearn_dr4sr.baselines import MarkovChain
 from sklearn_dr4sr.datasets import make_sequences
 from sklearn_dr4sr.model_selection import leave_one_out
-from sklearn_dr4sr.recommenders import SASRec
+from sklearn_dr4sr.recommenders import SASRec, training
 from sklearn_dr4sr.recommenders.training import held_out_ranks
 from sklearn_dr4sr.regeneration import decoding
+from sklearn_dr4sr.sequences import as_sequences
 
 ROWS = make_sequences(30, 12, random_state=0)
 SPLIT = leave_one_out(ROWS)
@@ -161,3 +163,40 @@ def test_a_fit_without_memory_names_what_to_lower(estimator, where, message, mon
         model.fit(ROWS, SPLIT.validation)
     assert vars(model) == before
     assert is_out_of_memory(error.value.__cause__ or error.value)
+
+
+# --- what is held at once, whatever the number of users -----------------------------------------
+
+
+class Largest(TorchDispatchMode):
+    """Notes the size of the largest tensor that anything returns."""
+
+    def __init__(self):
+        super().__init__()
+        self.size = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **kwargs or {})
+        for part in made if isinstance(made, (tuple, list)) else (made,):
+            if isinstance(part, torch.Tensor):
+                self.size = max(self.size, part.numel())
+        return made
+
+
+def test_ranking_and_validation_hold_a_bounded_number_of_scores_and_tokens(monkeypatch):
+    """Of 5000 users and 4000 items there are 20 million scores."""
+    rows = as_sequences(np.arange(5000 * 5).reshape(5000, 5) % 4000 + 1)
+    tiny = {"embedding_dim": 2, "hidden_dim": 2, "n_heads": 1, "n_layers": 1, "device": "cpu"}
+    model = SASRec(**tiny, max_epochs=1, steps_per_epoch=1, random_state=0).fit(rows)
+    encode = small(training.last_states, np.inf, lambda module, ids, lengths: ids.numel())
+    monkeypatch.setattr(training, "last_states", encode)
+    held_out = training.ValidationNDCG(rows, rows.codes[::5].astype(np.int64), 50, True)
+    model.net_.history.new_epoch()
+    with Largest() as ranked:
+        model.predict(rows, k=5)
+    with Largest() as validated:
+        held_out.on_epoch_end(model.net_)
+    assert sum(encode.sizes) == 2 * 5000 * 5
+    assert max(encode.sizes) <= 2**13
+    assert 2**22 < ranked.size <= 2**23
+    assert 2**22 < validated.size <= 2**24
