@@ -541,6 +541,42 @@ def test_interrupt_leaves_a_usable_estimator():
     assert model.score(split.train, split.validation) == pytest.approx(best, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("when", "with_y", "epoch", "finished"),
+    [
+        ("step", False, 1, 0),
+        ("step", False, 3, 2),
+        ("step", True, 3, 2),
+        ("validation", True, 3, 2),
+        ("validation", True, 1, 1),  # trained in full, and no other to stand beside
+    ],
+)
+def test_an_interrupted_epoch_leaves_no_entry(when, with_y, epoch, finished, monkeypatch):
+    class Interrupt(skorch.callbacks.Callback):
+        def on_batch_end(self, net, **kwargs):
+            if when == "step" and len(net.history) == epoch:
+                raise KeyboardInterrupt
+
+    def rank(*args):
+        ranked.append(args)
+        if when == "validation" and len(ranked) == epoch:
+            raise KeyboardInterrupt
+        return held_out_ranks(*args)
+
+    ranked = []
+    monkeypatch.setattr("sklearn_dr4sr.recommenders.training.held_out_ranks", rank)
+    split = leave_one_out(make_sequences(60, 20, random_state=0))
+    model = small(max_epochs=5, callbacks=[Interrupt()])
+    with pytest.warns(UserWarning, match=f"interrupted in epoch {epoch}"):
+        model.fit(split.train, split.validation if with_y else None)
+    assert [entry["epoch"] for entry in model.history_] == list(range(1, finished + 1))
+    assert all(entry["train_loss"] > 0 and entry["dur"] > 0 for entry in model.history_)
+    if with_y and epoch > 1:
+        assert model.best_epoch_ == 1 + np.argmax([e["valid_ndcg"] for e in model.history_])
+    else:
+        assert model.best_epoch_ == finished
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
 def test_cuda_ranks_as_the_cpu(sequences):

@@ -138,11 +138,13 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
     popularity_ : ndarray of float32, shape (n_items,)
         Share of each item in the training patterns: the ranking for an empty history.
     history_ : list of dict
-        An entry an epoch: "epoch", "train_loss", "valid_ndcg" (with ``y``), "dur" (seconds).
+        An entry a finished epoch: "epoch", "train_loss", "valid_ndcg" (with ``y``), "dur"
+        (seconds).
     n_steps_ : int
         Optimizer steps taken.
     best_epoch_ : int
-        Epoch whose weights were kept.
+        Epoch whose weights were kept. Without ``y`` the last finished one, 0 if there is none; an
+        interrupt keeps the steps taken since, too.
 
     Notes
     -----
@@ -464,5 +466,7 @@ def _check_module_names(parameters: dict[str, Any]) -> None:
 
 
 def _epochs(history: Any) -> list[dict[str, float]]:
+    """Entries of the finished epochs: that of an interrupted one lacks what comes at its end."""
     kept = ("epoch", "train_loss", "valid_ndcg", "dur")
-    return [{name: epoch[name] for name in kept if name in epoch} for epoch in history]
+    rows = [{name: epoch[name] for name in kept if name in epoch} for epoch in history]
+    return [row for row in rows if "dur" in row and row.keys() == rows[0].keys()]
