@@ -29,7 +29,7 @@ from ..checkpoint import Checkpoint, check_checkpoint, fingerprint
 from ..dataset import ORIGINS, PatternTable, SequenceDataset, as_dataset
 from ..mining import PatternMiner
 from ..ranking import SequenceInput, whole
-from ..sequences import Sequences, positions_in
+from ..sequences import Sequences, as_items, positions_in
 from .assembly import mined_patterns, regenerate
 from .pretraining import Interrupted, pretrain
 
@@ -257,8 +257,8 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
         X : SequenceDataset or item sequences
             A data set with mined patterns, as ``PatternMiner`` makes it; anything without mined
             patterns is mined with ``PatternMiner()`` first.
-        y : ignored
-            Held-out items are never trained on.
+        y : array-like of shape (n_rows,) or None, default=None
+            Held-out items, one a row: checked before the work begins, never trained on.
 
         Returns
         -------
@@ -286,6 +286,8 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
         resolve_device(self.device)
         seed = seed_of(self.random_state)
         dataset = as_dataset(self._read(X, fitting=True))
+        if y is not None:
+            as_items(y, len(dataset), dataset.histories.items)
         mined, miner = mined_patterns(dataset), None
         if len(mined) == 0:
             miner = PatternMiner().fit(dataset.histories)
