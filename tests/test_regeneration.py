@@ -116,6 +116,17 @@ def test_gathered_loss_equals_the_full_vocabulary_masked():
         torch.testing.assert_close(terms["reconstruction"], every.mean(), **close)
 
 
+@pytest.mark.parametrize("max_length", [50, 3])
+def test_without_hidden_items_only_what_is_cut_off_is_learned_generatively(data, max_length):
+    model = small(max_epochs=1, hidden_item_probability=0, max_length=max_length).fit(data)
+    kept = [row[-max_length:] for row in data.histories]
+    pairs = zip(data.patterns, data.source, data.origin, strict=True)
+    cut_off = any(
+        origin == "mined" and not set(pattern) <= set(kept[row]) for pattern, row, origin in pairs
+    )
+    assert (model.history_[0]["generative"] > 0) == cut_off == (max_length == 3)
+
+
 def test_cached_decoding_equals_uncached():
     module = network()
     memories, mask = module.encode(torch.tensor([[21, 3, 4, 20, 22], [21, 5, 6, 7, 20]]))

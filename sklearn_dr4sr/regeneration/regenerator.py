@@ -66,8 +66,8 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
         Longest pattern that is learned or decoded, in items.
     hidden_item_probability : float in [0, 1], default=0.5
         ρ: probability that a history hides an item of one of its patterns in a training step, so
-        that generative mode learns to produce it. 0 trains restrictive mode alone, as the
-        published code does.
+        that generative mode learns to produce it. 0 hides nothing, as the published code: it
+        trains restrictive mode alone, but for items of patterns that ``max_length`` cuts off.
     balance : float, default=1.0
         λ: weight of what keeps all memories in use. 0 is the paper's loss.
     item_embedding : {"sasrec", "random"}, array or recommender, default="sasrec"
