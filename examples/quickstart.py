@@ -6,6 +6,7 @@ python examples/quickstart.py --data Beauty.txt    # a line: user, then items in
 
 import argparse
 import time
+from pathlib import Path
 
 import numpy as np
 from sklearn.pipeline import Pipeline
@@ -16,6 +17,7 @@ from sklearn_dr4sr.datasets import load_sequences, make_sequences
 from sklearn_dr4sr.metrics import ranking_scorer
 from sklearn_dr4sr.model_selection import leave_one_out
 from sklearn_dr4sr.recommenders import SASRec
+from sklearn_dr4sr.recommenders.losses import LOSSES
 
 METRICS = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")
 
@@ -23,7 +25,9 @@ METRICS = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", help="text file of sequences; default: made ones")
-    parser.add_argument("--loss", default="ce", help='"ce" (strong) or "bce" (the paper\'s)')
+    parser.add_argument(
+        "--loss", default="ce", choices=LOSSES, help='"ce" is strong, "bce" the paper\'s'
+    )
     parser.add_argument("--max-epochs", type=int, default=40)
     parser.add_argument("--pretraining-epochs", type=int, help="default: 40, or 10 on made data")
     parser.add_argument("--window-size", type=int, default=5)
@@ -31,6 +35,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--verbose", type=int, default=0)
     args = parser.parse_args()
+    if args.save and (Path(args.save).is_dir() or not Path(args.save).parent.is_dir()):
+        parser.error(f"--save: expected a file in an existing folder, got {args.save!r}")
 
     if args.data:
         sequences, pretraining = load_sequences(args.data), args.pretraining_epochs or 40

@@ -16,7 +16,7 @@ from ._parameters import check_choice, check_flag, check_jobs, check_number, che
 from ._progress import tracked
 from .dataset import PatternTable, SequenceDataset
 from .ranking import SequenceInput, whole
-from .sequences import Sequences, as_sequences
+from .sequences import Sequences, as_items, as_sequences
 
 __all__ = ["PatternMiner", "match_patterns"]
 
@@ -121,8 +121,8 @@ class PatternMiner(SequenceInput, TransformerMixin, BaseEstimator):
         X : item sequences or SequenceDataset
             In any form that :func:`~sklearn_dr4sr.sequences.as_sequences` takes; of a data set the
             histories are mined.
-        y : ignored
-            Held-out items are never mined.
+        y : array-like of shape (n_rows,) or None, default=None
+            Held-out items, one a row: checked, never mined.
 
         Returns
         -------
@@ -141,6 +141,8 @@ class PatternMiner(SequenceInput, TransformerMixin, BaseEstimator):
         """
         self._check_parameters()
         sequences = as_sequences(self._read(X, fitting=True)).compact()
+        if y is not None:
+            as_items(y, len(sequences), sequences.items)
         widest = int(sequences.lengths.max(initial=0))
         if widest < 2:
             raise ValueError(

@@ -127,6 +127,11 @@ class BaseRecommender(SequenceInput, BaseEstimator):
         ValueError, TypeError
             On bad input, naming the row; if no pattern holds two items.
 
+        Warns
+        -----
+        UserWarning
+            If ``y`` holds items, but none that ``X`` holds: validation scores are 0 then.
+
         Examples
         --------
         >>> from sklearn_dr4sr.baselines import MarkovChain
@@ -137,7 +142,7 @@ class BaseRecommender(SequenceInput, BaseEstimator):
         check_flag("exclude_seen", self.exclude_seen)
         self._check_parameters()
         dataset = as_dataset(self._read(X, fitting=True))
-        target = None if y is None else as_items(y, len(dataset))
+        target = None if y is None else as_items(y, len(dataset), dataset.histories.items)
         items = dataset.items
         longest = int(dataset.patterns.lengths.max(initial=0))
         if longest < 2:
@@ -418,4 +423,12 @@ def top_k(scores: torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
 def _encode_targets(target: np.ndarray, items: np.ndarray) -> np.ndarray:
     """Code of each held-out item: -1 where the catalogue lacks it, -2 where there is none."""
     place = {item: code for code, item in enumerate(items.tolist())}
-    return np.array([-2 if item is None else place.get(item, -1) for item in target])
+    codes = np.array([-2 if item is None else place.get(item, -1) for item in target])
+    if codes.max() == -1:
+        row = int(codes.argmax())
+        warnings.warn(
+            f"y: X holds none of its items (row {row}: {target[row]!r}), so validation scores are "
+            "0, and early stopping, where there is any, keeps the first epoch",
+            stacklevel=4,
+        )
+    return codes

@@ -346,8 +346,15 @@ def as_sequences(X: Any) -> Sequences:
     return _from_rows(X)
 
 
-def as_items(y: Any, n_rows: int) -> np.ndarray:
+def as_items(y: Any, n_rows: int, items: np.ndarray | None = None) -> np.ndarray:
     """Take one held-out item a row; ``None`` (or NaN) marks a row whose next item is unknown.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_rows,)
+    n_rows : int
+    items : ndarray or None
+        Ids (int64, or object for str) that those of ``y`` are to be compared with.
 
     Returns
     -------
@@ -358,6 +365,8 @@ def as_items(y: Any, n_rows: int) -> np.ndarray:
     ------
     ValueError
         If ``y`` is not one id a row.
+    TypeError
+        If there are both int and str ids, which are never equal.
     """
     if hasattr(y, "tocsr"):
         raise TypeError("y is sparse: pass one item id a row")
@@ -373,6 +382,7 @@ def as_items(y: Any, n_rows: int) -> np.ndarray:
         raise ValueError(f"y: expected one item id a row, got {type(y).__name__}")
     if len(y) != n_rows:
         raise ValueError(f"y has {len(y)} entries, X has {n_rows} rows: they must be equal")
+    texts = None if items is None or len(items) == 0 else items.dtype == object
     taken = np.empty(n_rows, dtype=object)
     for row, value in enumerate(y):
         if isinstance(value, (float, np.floating)):  # integers with NaN for the missing
@@ -389,6 +399,13 @@ def as_items(y: Any, n_rows: int) -> np.ndarray:
             raise ValueError(
                 f"y, row {row}: expected an item id (int, not negative, or str), got {value!r}"
             )
+        if value is not None:
+            texts = isinstance(value, str) if texts is None else texts
+            if isinstance(value, str) != texts:
+                raise TypeError(
+                    f"y, row {row}: expected {'a str' if texts else 'an int'}, as the other item "
+                    f"ids are, got {value!r}"
+                )
     return taken
 
 

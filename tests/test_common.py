@@ -4,6 +4,7 @@ import inspect
 
 import pytest
 import sklearn
+from sklearn.base import clone
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 from sklearn.utils.fixes import parse_version
 
@@ -22,6 +23,7 @@ from sklearn_dr4sr.baselines import (
     Popularity,
     SequentialRules,
 )
+from sklearn_dr4sr.dataset import SequenceDataset
 from sklearn_dr4sr.mining import PatternMiner
 from sklearn_dr4sr.personalization import DatasetPersonalizer
 from sklearn_dr4sr.recommenders import (
@@ -123,6 +125,28 @@ STRICT = (
 @parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected_failures, **STRICT)
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
+
+
+def unread():
+    raise AssertionError("patterns were made before y was checked")
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        ([1, 2], "y has 2 entries, X has 3 rows"),
+        (5, "y: expected one item id a row, got int"),
+        ("abc", "y: expected one item id a row, got str"),
+        (["a", "b", "c"], "y, row 0: expected an int, as the other item ids are, got 'a'"),
+    ],
+)
+def test_y_is_checked_before_the_work_begins(estimator, y, message):
+    X = SequenceDataset([[1, 2, 3], [1, 2, 3], [2, 3, 1]], unread)
+    model = clone(estimator)
+    with pytest.raises((ValueError, TypeError), match=message):
+        model.fit(X, y)
+    assert not hasattr(model, "items_")
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda e: type(e).__name__)

@@ -122,7 +122,9 @@ def test_the_candidate_of_the_best_validation_is_taken(solver):
 def test_without_held_out_items_there_is_nothing_to_choose_by():
     rows = [[1, 2], [2, 3]]
     assert InfiniteAutoencoder().fit(rows).l2_ == 1
-    assert InfiniteAutoencoder().fit(rows, [99, None]).l2_ == 1
+    assert InfiniteAutoencoder().fit(rows, [None, None]).l2_ == 1
+    with pytest.warns(UserWarning, match=r"y: X holds none of its items \(row 0: 99\)"):
+        assert InfiniteAutoencoder().fit(rows, [99, None]).l2_ == 1
     with pytest.raises(ValueError, match=r"^l2=\(1, 5\) holds candidates, which need y"):
         InfiniteAutoencoder(l2=(1, 5)).fit(rows)
 

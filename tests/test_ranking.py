@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from sklearn.base import clone
 
 import sklearn_dr4sr.ranking as ranking
 from sklearn_dr4sr.baselines import MarkovChain, Popularity
@@ -111,6 +112,26 @@ def test_fit_hands_on_codes_of_the_catalogue_and_targets():
     assert model.dataset_.histories.codes.tolist() == [1, 2, 0, 1, 2]
     assert model.target_.tolist() == [0, -1, -2]
     assert Constant().fit([["b", "d"]]).target_ is None
+
+
+@pytest.mark.parametrize("model", [Constant(), Popularity(), MarkovChain()], ids=repr)
+def test_ids_of_y_are_of_the_kind_of_x(model):
+    model = clone(model)
+    with pytest.raises(TypeError, match=r"y, row 1: expected an int, .* got '3'"):
+        model.fit([[1, 2], [2, 3]], [None, "3"])
+    assert not hasattr(model, "items_")
+    model.fit([[1, 2], [2, 3]])
+    with pytest.raises(TypeError, match=r"y, row 1: expected an int, .* got 'b'"):
+        model.score([[1], [2]], [2, "b"])
+    with pytest.raises(TypeError, match="y_true holds str ids, y_pred int ids"):
+        model.score([[1], [2]], ["2", "3"])
+
+
+def test_fit_warns_where_no_held_out_item_can_be_ranked():
+    with pytest.warns(UserWarning, match=r"y: X holds none of its items \(row 1: 8\)"):
+        Constant().fit([[1, 2], [2, 3], [3, 1]], [None, 8, 9])
+    Constant().fit([[1, 2], [2, 3]], [8, 1])  # one is enough
+    Constant().fit([[1, 2], [2, 3]], [None, None])  # nothing is held out
 
 
 def test_fit_needs_a_transition():

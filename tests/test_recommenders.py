@@ -1,4 +1,4 @@
-"""SequentialRecommender and SASRec: oracles in numpy, one hand-written step, and behaviour."""
+"""SequentialRecommender and SASRec: oracles in numpy, hand-written steps, and behaviour."""
 
 import _thread
 import math
@@ -118,21 +118,21 @@ def test_a_later_item_never_changes_an_earlier_state(sequences):
 
 def plain_loss(loss, h, target, E, negatives, t):
     """One position, as in the formulas."""
-    sigma = lambda x: 1 / (1 + np.exp(-x))  # noqa: E731
+    sigma = lambda x: 1 / (1 + torch.exp(-x))  # noqa: E731
     positive = h @ E[target]
-    scores = np.array([h @ E[j] for j in negatives])
+    scores = torch.stack([h @ E[j] for j in negatives])
     if loss == "bce":
-        return -np.log(sigma(positive)) - np.mean(np.log(1 - sigma(scores)))
+        return -torch.log(sigma(positive)) - torch.log(1 - sigma(scores)).mean()
     if loss == "bpr":
-        return -np.mean(np.log(sigma(positive - scores)))
+        return -torch.log(sigma(positive - scores)).mean()
     if loss == "ce":
-        return np.log(sum(np.exp(h @ e) for e in E)) - positive
+        return torch.log(sum(torch.exp(h @ e) for e in E)) - positive
     if loss == "sampled_softmax":
         kept = [h @ E[j] for j in negatives if j != target]
-        return np.log(np.exp(positive) + sum(np.exp(s) for s in kept)) - positive
+        return torch.log(torch.exp(positive) + sum(torch.exp(s) for s in kept)) - positive
     alpha = len(negatives) / (len(E) - 1)
     beta = alpha * (t * (1 - 1 / alpha) + 1 / alpha)
-    return -(beta * np.log(sigma(positive)) + np.log(1 - sigma(scores)).sum()) / (
+    return -(beta * torch.log(sigma(positive)) + torch.log(1 - sigma(scores)).sum()) / (
         len(negatives) + 1
     )
 
@@ -140,22 +140,22 @@ def plain_loss(loss, h, target, E, negatives, t):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_losses_equal_their_formulas(loss):
     rng = np.random.default_rng(0)
-    h, E = rng.normal(size=(6, 5)), rng.normal(size=(11, 5))
+    h, E = torch.tensor(rng.normal(size=(6, 5))), torch.tensor(rng.normal(size=(11, 5)))
     target = rng.integers(0, 11, 6)
     own, shared = rng.integers(0, 11, (6, 4)), rng.integers(0, 11, 4)
     shared[0] = target[0]  # an accidental hit
     got = next_item_loss(
         loss,
-        torch.tensor(h),
+        h,
         torch.tensor(target),
-        torch.tensor(E),
+        E,
         lambda m: torch.tensor(own) if m > 0 else torch.tensor(shared),
         4,
         0.6,
     )
     negatives = [shared] * 6 if loss == "sampled_softmax" else own
     expected = [plain_loss(loss, h[i], target[i], E, negatives[i], 0.6) for i in range(6)]
-    np.testing.assert_allclose(got.numpy(), expected, rtol=1e-9)
+    torch.testing.assert_close(got, torch.stack(expected), rtol=1e-9, atol=0)
 
 
 def test_fused_cross_entropy_equals_torch_and_its_gradient(monkeypatch):
@@ -199,12 +199,27 @@ def fitted_once(loss, data, weights=None, batch_size=64, **parameters):
     return model, before, model.net_.module_.state_dict()
 
 
+def known_negatives(item, target):
+    """Three negatives of the six items, by what comes before and after."""
+    return [(2 * item + target + j) % 6 for j in range(3)]
+
+
+def draw_known_negatives(self, m, batch):
+    if m < 0:
+        return torch.tensor([0, 3, 4])
+    pairs = zip(batch.ids[batch.at].tolist(), batch.targets.tolist(), strict=True)
+    return torch.tensor([known_negatives(*pair) for pair in pairs])
+
+
 @pytest.mark.parametrize("targets", ["all", "last"])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_one_step_of_cross_entropy_equals_a_padded_hand_written_step(weighted, targets):
+@pytest.mark.parametrize("loss", LOSSES)
+def test_one_step_equals_a_padded_hand_written_step(loss, weighted, targets, monkeypatch):
+    monkeypatch.setattr(SequenceNet, "draw_negatives", draw_known_negatives)
     data = Sequences([[1, 2, 3, 4], [2, 5], [6, 1, 2], [3], [4, 5, 6, 1, 2, 3, 5]])
     weights = np.linspace(0.2, 2, len(data.codes)).astype(np.float32) if weighted else None
-    model, before, after = fitted_once("ce", data, weights, targets=targets)
+    parameters = {"targets": targets, "n_negatives": 3, "calibration": 0.6}
+    model, before, after = fitted_once(loss, data, weights, **parameters)
     module = type(model.net_.module_)(n_items=6, max_length=12, embedding_dim=16, hidden_dim=24)
     module.load_state_dict(before)
     module.eval()  # no dropout
@@ -221,11 +236,11 @@ def test_one_step_of_cross_entropy_equals_a_padded_hand_written_step(weighted, t
         for t in range(b - a - 1):
             if targets == "last" and t < b - a - 2:
                 continue
-            logits = states[t] @ module.item_embedding.weight[:6].T
-            target = torch.tensor(int(data.codes[a + t + 1]))
-            total = total + float(flat[a + t + 1]) * torch.nn.functional.cross_entropy(
-                logits, target
-            )
+            item, target = data.codes[a + t : a + t + 2].tolist()
+            drawn = [0, 3, 4] if loss == "sampled_softmax" else known_negatives(item, target)
+            items = module.item_embedding.weight[:6]
+            own = plain_loss(loss, states[t], target, items, drawn, 0.6)
+            total = total + float(flat[a + t + 1]) * own
             count += 1
     (total / count).backward()
     optimizer.step()

@@ -116,6 +116,17 @@ def test_gathered_loss_equals_the_full_vocabulary_masked():
         torch.testing.assert_close(terms["reconstruction"], every.mean(), **close)
 
 
+@pytest.mark.parametrize("max_length", [50, 3])
+def test_without_hidden_items_only_what_is_cut_off_is_learned_generatively(data, max_length):
+    model = small(max_epochs=1, hidden_item_probability=0, max_length=max_length).fit(data)
+    kept = [row[-max_length:] for row in data.histories]
+    pairs = zip(data.patterns, data.source, data.origin, strict=True)
+    cut_off = any(
+        origin == "mined" and not set(pattern) <= set(kept[row]) for pattern, row, origin in pairs
+    )
+    assert (model.history_[0]["generative"] > 0) == cut_off == (max_length == 3)
+
+
 def test_cached_decoding_equals_uncached():
     module = network()
     memories, mask = module.encode(torch.tensor([[21, 3, 4, 20, 22], [21, 5, 6, 7, 20]]))
@@ -426,6 +437,45 @@ def test_interrupted_fit_is_usable_and_not_cached(data, tmp_path):
     assert len(model.transform(data).patterns) > 0
     whole = clone(model).set_params(callbacks=None).fit(data)
     assert len(whole.history_) == 5
+
+
+class InterruptOnce(Callback):
+    """Interrupt the first training that has it, or a copy, in its first epoch."""
+
+    armed = True
+
+    def on_batch_end(self, net, **kwargs):
+        if InterruptOnce.armed:
+            InterruptOnce.armed = False
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("form", ["sasrec", "estimator"])
+def test_interrupted_item_embedding_ends_the_fit_and_is_not_cached(
+    data, form, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(InterruptOnce, "armed", True)
+    recommender = SASRec(embedding_dim=16, hidden_dim=16, max_epochs=2, random_state=0)
+    if form == "sasrec":
+        monkeypatch.setitem(regenerator.SASREC, "callbacks", [InterruptOnce()])
+        monkeypatch.setitem(regenerator.SASREC, "max_epochs", 2)
+        recommender = form
+    else:
+        recommender.set_params(callbacks=[InterruptOnce()])
+    folder = tmp_path / "checkpoints"
+    model = small(item_embedding=recommender, memory=str(tmp_path), checkpoint_dir=folder)
+    with pytest.warns(UserWarning, match="interrupted") as told:
+        model.fit(data)
+    assert [str(warning.message)[:48] for warning in told] == [
+        "interrupted while item_embedding was trained: th"
+    ]
+    assert model.history_ == []
+    assert len(model.transform(data).patterns) > 0
+    again = clone(model).fit(data)
+    assert len(again.history_) == 2
+    whole = clone(model).set_params(memory=None).fit(data)
+    for name, weights in whole.net_.module_.state_dict().items():
+        torch.testing.assert_close(again.net_.module_.state_dict()[name], weights, rtol=0, atol=0)
 
 
 @pytest.fixture

@@ -342,6 +342,28 @@ class TestHeldOutItems:
         with pytest.raises(ValueError, match=message):
             as_items(y, 2)
 
+    @pytest.mark.parametrize(
+        ("y", "items", "message"),
+        [
+            ([None, "1", "2"], np.array([1, 2]), "y, row 1: expected an int, .* got '1'"),
+            (
+                [None, 1, 2],
+                np.array(["1", "2"], dtype=object),
+                "y, row 1: expected a str, .* got 1",
+            ),
+            ([1, None, "a"], np.array([1, 2]), "y, row 2: expected an int, .* got 'a'"),
+            (["a", None, 1], None, "y, row 2: expected a str, .* got 1"),
+        ],
+    )
+    def test_int_and_str_are_never_equal(self, y, items, message):
+        with pytest.raises(TypeError, match=message):
+            as_items(y, 3, items)
+
+    def test_none_is_of_either_kind(self):
+        for items in (np.array([1]), np.array(["a"], dtype=object), np.array([], dtype=int), None):
+            assert as_items([None, np.nan], 2, items).tolist() == [None, None]
+        assert as_items(["a"], 1, np.array([], dtype=int)).tolist() == ["a"]  # no item, no kind
+
     def test_sparse_is_no_item_a_row(self):
         with pytest.raises(TypeError, match="y is sparse: pass one item id a row"):
             as_items(sparse.csr_array(np.ones((2, 1))), 2)

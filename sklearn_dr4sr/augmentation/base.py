@@ -12,7 +12,7 @@ from .._progress import tracked
 from .._torch import seed_of
 from ..dataset import PatternTable, SequenceDataset, as_dataset
 from ..ranking import SequenceInput, whole
-from ..sequences import Sequences
+from ..sequences import Sequences, as_items
 
 __all__ = ["Augmenter", "keep_the_rest", "select", "with_originals"]
 
@@ -29,8 +29,8 @@ class Augmenter(SequenceInput, TransformerMixin, BaseEstimator):
         ----------
         X : item sequences or SequenceDataset
             In any form that :func:`~sklearn_dr4sr.sequences.as_sequences` takes.
-        y : ignored
-            Held-out items never become patterns.
+        y : array-like of shape (n_rows,) or None, default=None
+            Held-out items, one a row: checked; they never become patterns.
 
         Returns
         -------
@@ -48,7 +48,10 @@ class Augmenter(SequenceInput, TransformerMixin, BaseEstimator):
         array([1, 2, 3, 4, 5])
         """
         self._check_parameters()
-        items = as_dataset(self._read(X, fitting=True)).histories.compact().items
+        histories = as_dataset(self._read(X, fitting=True)).histories
+        items = histories.compact().items
+        if y is not None:
+            as_items(y, len(histories), items)
         if hasattr(self, "random_state"):
             # drawn once, so that transform gives the same patterns whenever it is called
             self.seed_ = seed_of(self.random_state)

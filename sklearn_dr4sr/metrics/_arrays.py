@@ -72,7 +72,7 @@ def true_items(y_true: Any, n_rows: int) -> Sequences:
     Raises
     ------
     ValueError, TypeError
-        If ``y_true`` is not one id, or one list of ids, a row.
+        If ``y_true`` is not one id, or one list of ids, a row; if int and str ids are mixed.
     """
     several = (list, tuple, set, frozenset, np.ndarray)
     if hasattr(y_true, "__array__"):

@@ -20,7 +20,7 @@ from ..dataset import ORIGINS, PatternTable, SequenceDataset, as_dataset
 from ..ranking import SequenceInput, whole
 from ..recommenders.base import SequentialRecommender
 from ..recommenders.batching import TrainingPatterns
-from ..sequences import positions_in
+from ..sequences import as_items, positions_in
 from .hypergradient import METHODS
 from .network import FEATURES
 from .training import PersonalizedNet, is_weighted, network_inputs
@@ -279,6 +279,8 @@ class DatasetPersonalizer(SequenceInput, TransformerMixin, BaseEstimator):
         """
         self._check_parameters()
         dataset = as_dataset(self._read(X, fitting=True))
+        if y is not None:
+            as_items(y, len(dataset), dataset.histories.items)
         recommender = clone(self.recommender)
         seed = seed_of(self.random_state)
         if self.random_state is not None:

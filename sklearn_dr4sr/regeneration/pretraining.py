@@ -111,7 +111,7 @@ class RegeneratorNet(ResumableNet):
 
 
 class Interrupted(Exception):  # noqa: N818  (not an error: it carries the result past the cache)
-    """Pre-training was interrupted; ``result`` is what there was by then."""
+    """A training was interrupted; ``result`` is what there was by then."""
 
     def __init__(self, result: Any) -> None:
         super().__init__("interrupted")

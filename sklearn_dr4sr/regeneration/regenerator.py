@@ -29,7 +29,7 @@ from ..checkpoint import Checkpoint, check_checkpoint, fingerprint
 from ..dataset import ORIGINS, PatternTable, SequenceDataset, as_dataset
 from ..mining import PatternMiner
 from ..ranking import SequenceInput, whole
-from ..sequences import Sequences, positions_in
+from ..sequences import Sequences, as_items, positions_in
 from .assembly import mined_patterns, regenerate
 from .pretraining import Interrupted, pretrain
 
@@ -66,8 +66,8 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
         Longest pattern that is learned or decoded, in items.
     hidden_item_probability : float in [0, 1], default=0.5
         ρ: probability that a history hides an item of one of its patterns in a training step, so
-        that generative mode learns to produce it. 0 trains restrictive mode alone, as the
-        published code does.
+        that generative mode learns to produce it. 0 hides nothing, as the published code: it
+        trains restrictive mode alone, but for items of patterns that ``max_length`` cuts off.
     balance : float, default=1.0
         λ: weight of what keeps all memories in use. 0 is the paper's loss.
     item_embedding : {"sasrec", "random"}, array or recommender, default="sasrec"
@@ -90,7 +90,8 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
         Where pre-trainings are kept, as in ``Pipeline``. A fit whose data and parameters equal
         those of one before, apart from what ``transform`` alone reads, ``device``, ``callbacks``
         and ``verbose``, takes its result over: a search over γ pre-trains once. Needs an integer
-        ``random_state``.
+        ``random_state``. What was interrupted by the keyboard is not kept here; a Pipeline's own
+        ``memory`` keeps what a ``fit`` has returned, an interrupted one's too.
     callbacks : list of skorch callbacks or None, default=None
         As of :class:`~sklearn_dr4sr.recommenders.SequentialRecommender`. Not called where a
         pre-training is taken from ``memory``.
@@ -256,8 +257,8 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
         X : SequenceDataset or item sequences
             A data set with mined patterns, as ``PatternMiner`` makes it; anything without mined
             patterns is mined with ``PatternMiner()`` first.
-        y : ignored
-            Held-out items are never trained on.
+        y : array-like of shape (n_rows,) or None, default=None
+            Held-out items, one a row: checked before the work begins, never trained on.
 
         Returns
         -------
@@ -285,6 +286,8 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
         resolve_device(self.device)
         seed = seed_of(self.random_state)
         dataset = as_dataset(self._read(X, fitting=True))
+        if y is not None:
+            as_items(y, len(dataset), dataset.histories.items)
         mined, miner = mined_patterns(dataset), None
         if len(mined) == 0:
             miner = PatternMiner().fit(dataset.histories)
@@ -300,11 +303,20 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
         histories = dataset.histories.recode(items)
         cache = check_memory(self.memory)
         with subtask(self, "item-embedding"):
-            embedding = self._initial_embedding(cache, histories, seed)
+            embedding, interrupted = self._initial_embedding(cache, histories, seed)
+        epochs = self.max_epochs
         checkpoint = self._checkpoint(histories, mined, seed)
         train = cache.cache(pretrain, ignore=["device", "callbacks", "verbose"])
         called = [TimeLeft()] if self.verbose else []
         called += [*fresh_callbacks(self.callbacks), *checkpoint]
+        if interrupted:  # whoever wants to stop wants no pre-training: the network as it begins
+            train, epochs, called, checkpoint = pretrain, 0, [], []
+            warnings.warn(
+                "interrupted while item_embedding was trained: the regenerator is fitted without "
+                "pre-training, with its initial weights",
+                UserWarning,
+                stacklevel=3,
+            )
         try:
             with subtask(self, "pre-training", self.max_epochs) as task:
                 result = train(
@@ -323,7 +335,7 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
                         "max_pattern_length": self.max_pattern_length,
                     },
                     training={
-                        "max_epochs": self.max_epochs,
+                        "max_epochs": epochs,
                         "batch_size": self.batch_size,
                         "lr": self.lr,
                         "max_pairs": self.max_pairs,
@@ -428,13 +440,18 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
         identity = fingerprint(parameters, seed, histories, mined)
         return [Checkpoint(self.checkpoint_dir, type(self).__name__, identity)]
 
-    def _initial_embedding(self, cache: Any, histories: Sequences, seed: int) -> np.ndarray | None:
-        """Rows of ``items`` in the pre-trained embedding, (n_items, dim); None: random."""
-        given = self.item_embedding
+    def _initial_embedding(
+        self, cache: Any, histories: Sequences, seed: int
+    ) -> tuple[np.ndarray | None, bool]:
+        """Rows of ``items`` in the pre-trained embedding, (n_items, dim), or None: random.
+
+        And whether its training was interrupted.
+        """
+        given, interrupted = self.item_embedding, False
         shape = (len(histories.items), self.embedding_dim)
         if isinstance(given, str):
             if given == "random":
-                return None
+                return None, False
             from ..recommenders import SASRec  # only whoever needs it pays for its import
 
             given = SASRec(
@@ -450,7 +467,10 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
             except NotFittedError:
                 fitted = cache.cache(_fitted, ignore=["verbose"])
                 own = isinstance(self.item_embedding, str)
-                given = fitted(clone(given), histories, self.verbose if own else None)
+                try:
+                    given = fitted(clone(given), histories, self.verbose if own else None)
+                except Interrupted as interrupt:
+                    given, interrupted = interrupt.result, True
             vectors = given.item_embeddings_
             if vectors.shape[1] != shape[1]:
                 raise ValueError(
@@ -460,7 +480,7 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
             at = positions_in(given.items_, histories.items)
             rows = np.random.default_rng(seed).normal(0, 0.02, shape)
             rows[at >= 0] = vectors[at[at >= 0]]
-            return rows.astype(np.float32)
+            return rows.astype(np.float32), interrupted
         try:
             rows = np.asarray(given, dtype=np.float32)
         except (TypeError, ValueError, OverflowError):
@@ -475,7 +495,7 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
                 f"item_embedding: expected finite numbers of shape {shape} (n_items, "
                 f"embedding_dim), a row for each item in sorted order, got shape {rows.shape}"
             )
-        return rows
+        return rows, False
 
     def _check_parameters(self) -> None:
         most = {"diversity_factor": np.iinfo(np.int8).max}  # as PatternTable.memory has it
@@ -508,6 +528,13 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
 
 
 def _fitted(recommender: Any, histories: Sequences, verbose: int | None) -> Any:
+    """Fit it; where that was interrupted, raise it past the cache."""
     if verbose:
         recommender.set_params(verbose=verbose)
-    return recommender.fit(histories)
+    with warnings.catch_warnings():
+        # the regenerator tells of it, and of what it means for the pre-training
+        warnings.filterwarnings("ignore", r".*\.fit was interrupted in epoch")
+        recommender = recommender.fit(histories)
+    if getattr(getattr(recommender, "net_", None), "interrupted", False):
+        raise Interrupted(recommender)
+    return recommender
