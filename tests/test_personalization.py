@@ -23,6 +23,7 @@ from sklearn_dr4sr.personalization.hypergradient import (
 )
 from sklearn_dr4sr.personalization.network import PersonalizerNetwork, standing
 from sklearn_dr4sr.personalization.personalizer import _hold_back
+from sklearn_dr4sr.personalization.training import weights_of
 from sklearn_dr4sr.recommenders import (
     FMLP,
     GNN,
@@ -185,7 +186,7 @@ def sasrec_problem():
     def loss(loss="ce", fused=False):
         states = module.encode(ids, torch.full((4,), 5)).flatten(0, 1)
         E, t = module.item_embedding.weight[:12], targets.flatten()
-        weights = network(inputs, noise=False)
+        weights = network(inputs, noise=False).exp()
         if fused:
             return cross_entropy_sum(states, E, t, weights)
         return (
@@ -253,10 +254,10 @@ def test_weights_are_equation_5():
     network = PersonalizerNetwork(5, ("state",), 8, temperature=3.0)
     x = torch.randn(20_000, 5)[:1].repeat(20_000, 1)
     z = network.mlp(x[:1])[0] / 3.0
-    clean = network(x, noise=False)
+    clean = network(x, noise=False).exp()
     torch.testing.assert_close(clean[0], torch.exp(z[0]) / torch.exp(z).sum())
     # the difference of two Gumbel draws is logistic, of variance pi^2 / 3
-    drawn = torch.logit(network(x, noise=True))
+    drawn = torch.logit(network(x, noise=True).exp())
     assert drawn.mean().item() == pytest.approx((z[0] - z[1]).item(), abs=0.02)
     assert (3 * drawn).std().item() == pytest.approx(np.pi / np.sqrt(3), rel=0.03)
 
@@ -544,10 +545,35 @@ def test_a_diverging_neumann_sum_is_reported_and_survived(sequences):
     assert np.isfinite(model.transform(sequences).weights).all()
 
 
-def test_weights_that_turn_nan_are_reported(sequences):
-    model = personalizer(upper_lr=1e38, upper_optimizer="sgd", upper_weight_decay=1e30)
-    with pytest.raises(FloatingPointError, match=r"upper_lr=1e\+38|the loss is nan"):
+@pytest.mark.parametrize(("optimizer", "lr"), [("sgd", 1e38), ("adam", 1e30)])
+def test_weights_that_turn_nan_are_reported(optimizer, lr, sequences):
+    model = personalizer(upper_lr=lr, upper_optimizer=optimizer)
+    named = rf"learned weights are NaN or infinite.*upper_lr={lr:g}".replace("+", r"\+")
+    with pytest.raises(FloatingPointError, match=named):
         model.fit(sequences)
+    last = personalizer(upper_lr=lr, upper_optimizer=optimizer, inner_steps=4).fit(sequences)
+    assert len(last.upper_history_) == 1  # after the last lower step: no batch shows it
+    with pytest.raises(FloatingPointError, match=named):
+        last.transform(sequences).weights  # noqa: B018
+
+
+@pytest.mark.parametrize("gumbel", [False, True])
+def test_weights_too_small_for_a_float_are_normalised(gumbel, sequences):
+    """At a low temperature all weights of a batch may be 0 before they are divided."""
+    for seed in range(8):
+        model = personalizer(temperature=0.01, gumbel=gumbel, random_state=seed).fit(sequences)
+        weights = model.transform(sequences).weights
+        targets = np.ones(len(weights), dtype=bool)
+        targets[sequences.offsets[:-1]] = False
+        assert weights[targets].mean() == pytest.approx(1, abs=1e-4)
+    logs = torch.tensor([-200.0, -201.0, -1.0], requires_grad=True)
+    weighted = torch.tensor([True, True, False])
+    found = weights_of(logs, weighted, model)
+    share = 1 / (1 + np.exp(-1))
+    np.testing.assert_allclose(found.detach(), [2 * share, 2 - 2 * share, 1], rtol=1e-6)
+    (gradient,) = torch.autograd.grad(found[0], logs)
+    slope = 2 * share * (1 - share)
+    np.testing.assert_allclose(gradient, [slope, -slope, 0], rtol=1e-5)
 
 
 def test_fewer_rows_than_a_batch():

@@ -23,7 +23,7 @@ from ..recommenders.batching import TrainingPatterns
 from ..sequences import positions_in
 from .hypergradient import METHODS
 from .network import FEATURES
-from .training import PersonalizedNet, is_weighted, network_inputs
+from .training import PersonalizedNet, is_weighted, network_inputs, not_finite, weights_of
 
 __all__ = ["DatasetPersonalizer"]
 
@@ -328,6 +328,9 @@ class DatasetPersonalizer(SequenceInput, TransformerMixin, BaseEstimator):
         ------
         NotFittedError, ValueError, TypeError
             Before ``fit``; on bad input.
+        FloatingPointError
+            When they are read, if they are NaN or infinite, naming ``upper_lr`` and
+            ``temperature``.
 
         Examples
         --------
@@ -492,8 +495,8 @@ def _weighted(
     known = positions_in(recommender.items_, given.items)[given.codes] >= 0
     sequences = given.recode(recommender.items_)
     patterns = TrainingPatterns(sequences, None, recommender.max_length, "all")
-    weights = np.ones(len(sequences.codes), dtype=np.float32)
-    learned = np.zeros(len(weights), dtype=bool)
+    logs = np.zeros(len(sequences.codes), dtype=np.float32)
+    learned = np.zeros(len(logs), dtype=bool)
     order = np.argsort(patterns.lengths, kind="stable")
     net.module_.eval()
     done = np.cumsum(patterns.lengths[order])
@@ -521,13 +524,13 @@ def _weighted(
         )
         at = patterns.starts[rows, None] + 1 + np.arange(group.ids.shape[1])
         at = at[inside.cpu().numpy()]
-        weights[at] = network(inputs, noise=False).cpu().numpy()
+        logs[at] = network(inputs, noise=False).cpu().numpy()
         learned[at] = is_weighted(table, pattern, settings)
         start = stop
         timer(int(done[stop - 1]))
-    weights[~learned] = 1
-    if settings.normalize and learned.any():
-        weights[learned] /= weights[learned].mean()
+    weights = weights_of(torch.from_numpy(logs), torch.from_numpy(learned), settings).numpy()
+    if not np.isfinite(weights).all():
+        raise not_finite(settings)
     flat = np.ones(len(given.codes), dtype=np.float32)
     flat[known] = weights
     return table, flat if dataset.weights is None else flat * dataset.weights
