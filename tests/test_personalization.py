@@ -146,8 +146,28 @@ def test_power_iteration_finds_the_step_and_a_wrong_one_is_named():
     assert problem.error("neumann", 200, lambda h, g: 1 / largest_eigenvalue(h, g)) < 1e-3
     with pytest.raises(FloatingPointError, match=r"neumann_step=1 must be below 2 / the largest"):
         neumann_sum(product, [problem.g], 50, 1.0)
+    with pytest.raises(FloatingPointError, match="times the one before, and against it"):
+        Quadratic(2).gradient("neumann", 3, 1.0)  # 168 % off, after a growth of three times
     with pytest.raises(FloatingPointError, match="nan times the first"):
         neumann_sum(lambda v: [v[0] * torch.nan], [problem.g], 1, 0.1)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_step_is_too_long_exactly_beyond_2_over_the_largest_eigenvalue(seed):
+    problem = Quadratic(seed)
+    product = lambda v: [problem.H @ v[0]]  # noqa: E731
+    neumann_sum(product, [problem.g], 200, 1.98 / 3)
+    with pytest.raises(FloatingPointError, match=r"against it; neumann_step=0\.673"):
+        neumann_sum(product, [problem.g], 200, 2.02 / 3)
+
+
+def test_growth_along_negative_curvature_is_no_divergence():
+    """No step stops it: it is let be, up to ten times the first term."""
+    product = lambda v: [torch.tensor([1.0, -1.0]) * v[0]]  # noqa: E731
+    (found,) = neumann_sum(product, [torch.tensor([1.0, 1.0])], 3, 1.0)
+    assert found.tolist() == [1, 15]
+    with pytest.raises(FloatingPointError, match=r"term 4 is 11\.3 times the first"):
+        neumann_sum(product, [torch.tensor([1.0, 1.0])], 4, 1.0)
 
 
 def test_unused_parameters_count_as_zero():
@@ -391,7 +411,9 @@ def test_end_to_end_all_weights_collapse(sequences):
 def test_on_its_own_training_data_nothing_is_to_be_learned():
     """At a minimum of the unweighted loss its gradient is 0, and so is the hypergradient."""
     problem = Quadratic()
-    (found,), _ = hypergradient(problem.train, problem.train, [problem.theta], [problem.phi])
+    (found,), _ = hypergradient(
+        problem.train, problem.train, [problem.theta], [problem.phi], step=1 / 3
+    )
     assert found.abs().max() < 1e-12
 
 
