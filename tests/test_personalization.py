@@ -9,6 +9,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import Pipeline
+from skorch.callbacks import Callback
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sklearn_dr4sr import DatasetPersonalizer, PatternMiner, SequenceDataset, Sequences
@@ -335,6 +336,18 @@ def test_both_ways_of_differentiating_learn_the_same(sequences):
         for method in ("neumann", "finite_difference")
     ]
     np.testing.assert_allclose(*found, atol=5e-3)
+
+
+def test_the_history_has_the_lower_loss_of_each_upper_step(sequences):
+    losses = []
+
+    class Note(Callback):
+        def on_batch_end(self, net, loss, **kwargs):
+            losses.append(loss.item())
+
+    model = personalizer(SASRec(**SMALL, callbacks=[Note])).fit(sequences)
+    assert model.history_ is model.upper_history_
+    assert [step["train_loss"] for step in model.history_] == losses[3::2]  # after two of warm-up
 
 
 def test_warm_up_trains_the_recommender_alone(sequences):

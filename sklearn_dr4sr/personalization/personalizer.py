@@ -121,9 +121,11 @@ class DatasetPersonalizer(SequenceInput, TransformerMixin, BaseEstimator):
         g of the paper.
     items_ : ndarray of shape (n_items,)
     upper_history_ : list of dict
-        An entry an upper step: "step" (lower steps since the warm-up), "dev_loss", "gradient_norm"
-        (of the hypergradient, before it is clipped), and "weight_mean" and "weight_std" of the
-        weights in its batch.
+        An entry an upper step: "step" (lower steps since the warm-up), "train_loss" (of the lower
+        step before it), "dev_loss", "gradient_norm" (of the hypergradient, before it is clipped),
+        and "weight_mean" and "weight_std" of the weights in its batch.
+    history_ : list of dict
+        The same: the name that all estimators have.
     n_diverged_ : int
         Upper steps whose Neumann sum diverged.
 
@@ -275,7 +277,7 @@ class DatasetPersonalizer(SequenceInput, TransformerMixin, BaseEstimator):
         ...     SASRec(max_epochs=2, batch_size=32), warmup_epochs=1, inner_steps=1, random_state=0
         ... ).fit(X)
         >>> sorted(personalizer.upper_history_[0])
-        ['dev_loss', 'gradient_norm', 'step', 'weight_mean', 'weight_std']
+        ['dev_loss', 'gradient_norm', 'step', 'train_loss', 'weight_mean', 'weight_std']
         """
         self._check_parameters()
         dataset = as_dataset(self._read(X, fitting=True))
@@ -297,6 +299,7 @@ class DatasetPersonalizer(SequenceInput, TransformerMixin, BaseEstimator):
         del recommender._net_class
         net = recommender.net_
         self.upper_history_, self.n_diverged_ = net._upper.history, net._upper.diverged
+        self.history_ = self.upper_history_
         if not self.upper_history_ and self.hypergradient != "end_to_end":
             warnings.warn(
                 f"training ended after {recommender.n_steps_} steps in "

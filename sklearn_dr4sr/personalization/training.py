@@ -109,7 +109,7 @@ class PersonalizedNet(SequenceNet):
         """Take a lower step, and an upper one whenever it is time."""
         step = super().train_step(batch, **fit_params)
         if self._weighing and not self._end_to_end:
-            self._upper.after_lower_step(batch)
+            self._upper.after_lower_step(batch, step["loss"])
         return step
 
     def forget(self) -> None:
@@ -241,12 +241,12 @@ class _UpperLoop:
         for name in self.COUNTS:
             setattr(self, name, state["counts"][name])
 
-    def after_lower_step(self, batch: Batch) -> None:
+    def after_lower_step(self, batch: Batch, train_loss: torch.Tensor) -> None:
         self.lower_steps += 1
         if self.lower_steps % self.net.settings.inner_steps == 0:
-            self.take_step(batch)
+            self.take_step(batch, train_loss.item())
 
-    def take_step(self, batch: Batch) -> None:
+    def take_step(self, batch: Batch, train_loss: float) -> None:
         """Move φ against the hypergradient of an independent batch."""
         net, s = self.net, self.net.settings
         dev_batch, seed = next(self.batches.stream), int(self.seeds.integers(2**31))
@@ -269,6 +269,7 @@ class _UpperLoop:
         self.history.append(
             {
                 "step": net.settings.inner_steps * (len(self.history) + 1),
+                "train_loss": train_loss,
                 "dev_loss": dev_loss,
                 "gradient_norm": norm.item(),
                 "weight_mean": net._weights.mean().item(),
