@@ -71,7 +71,8 @@ class DatasetPersonalizer(SequenceInput, TransformerMixin, BaseEstimator):
         - "end_to_end": no upper step; the network learns on the weighted training loss itself. The
           ablation of the paper's Table 4: with ``normalize=False`` all weights go to 0.
     neumann_terms : int, default=0
-        K of Equation 10; 0 takes the first term alone, as "identity" does.
+        K of Equation 10; 0 takes the first term alone, as "identity" does: the inverse Hessian is
+        left out, and ``neumann_step="auto"`` does nothing.
     neumann_step : float or "auto", default="auto"
         η of the sum. "auto": 1 / the largest eigenvalue of the Hessian, by power iteration. The
         paper has 1, its code 1e-3.
@@ -143,23 +144,31 @@ class DatasetPersonalizer(SequenceInput, TransformerMixin, BaseEstimator):
     ``max_length`` and unknown items keep the weight 1. ``transform`` adds no noise. The weights of
     ``X`` itself, where it has some, are multiplied by the learned ones.
 
-    **Departures from the paper**, each for a reason that the planted problem of
-    ``benchmarks/personalization.py`` shows (30 % of the rows are random):
+    **Departures from the paper.** ``benchmarks/personalization.py --departures`` puts each back
+    alone on a planted problem, where 30 % of the rows are random. Two decide there which rows
+    gain:
+
+    - A state before the target cannot tell a wrong target from a right one. "margin" can, and
+      "pattern_margin" can better, since rows are corrupted as a whole; with so little to look at,
+      all there is to learn is which way, and how steeply, weights follow it.
+    - Held-out targets are corrupted as often as others, and of these the plain loss is large. A
+      recommender that has grown too confident lowers it by training on noise, so that random rows
+      *gain* weight. A bounded loss (``robustness``) takes that away.
+
+    The others change there how far the weights spread, not their order:
 
     - "resampled" with ``robustness=0`` makes L_dev the unweighted training loss, which equal
       weights minimise: at a minimum of it the hypergradient is 0, and what is learned before is
       what an unfinished training leaves. So the default holds items back.
-    - Held-back targets are corrupted as often as others, and of these the plain loss is large. A
-      recommender that has grown too confident lowers it by training on noise, so that random rows
-      may *gain* weight. A bounded loss takes that away.
-    - A state before the target cannot tell a wrong target from a right one. "margin" can, and
-      "pattern_margin" can better, since rows are corrupted as a whole; with so little to look at,
-      all there is to learn is which way, and how steeply, weights follow it.
-    - The hypergradient is small and mostly common to all targets: weights of mean 1 and Adam.
+    - The hypergradient is small and mostly common to all targets: weights of mean 1, Adam, and a
+      ``temperature`` of 3 instead of 10.
+    - ``neumann_terms=0`` leaves the inverse Hessian out: three terms are far from it, and cost two
+      gradients each.
 
-    The paper's recipe is ``DatasetPersonalizer(recommender, features=("state",),
-    hypergradient="neumann", neumann_terms=3, neumann_step=1.0, temperature=10, normalize=False,
-    validation="resampled", robustness=0, upper_optimizer="sgd", upper_lr=1e-3)``.
+    The paper's recipe as its code runs it is ``PAPER`` of ``benchmarks/run.py``: the state alone,
+    three further terms with η = 1e-3 by double backward, τ = 10, weights as they are, the plain
+    loss of resampled patterns, mined patterns not weighed, and SGD. That code leaves the factor η
+    before the sum out: its learning rates of 1e-3 to 1e-1 are 1 to 100 here.
 
     The order of upper steps: the lower batch just trained on, an independent batch for L_dev, no
     dropout in either. Losses that a model adds to the recommendation loss (CL4SRec's) train, but
