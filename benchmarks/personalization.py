@@ -88,15 +88,13 @@ def planted(seeds):
 # --- cost -----------------------------------------------------------------------------------------
 
 
-def measure(path, kind, hypergradient, epochs):
+def measure(path, kind, options, epochs):
     """CPU seconds an epoch and peak memory of one of the two; for a process of its own."""
     split = leave_one_out(load_sequences(path))
     clock = Clock()
     model = SASRec(max_epochs=epochs, callbacks=[lambda: clock], device="cpu", random_state=0)
     if kind == "personalizer":
-        model = DatasetPersonalizer(
-            model, warmup_epochs=0, hypergradient=hypergradient, random_state=0
-        )
+        model = DatasetPersonalizer(model, warmup_epochs=0, random_state=0, **options)
     model.fit(split.train)
     return {
         "kind": kind,
@@ -105,25 +103,21 @@ def measure(path, kind, hypergradient, epochs):
     }
 
 
-def cost(path, hypergradient, epochs, repeats=3):
-    """Both in turn, each time in a fresh process."""
+def cost(path, options, epochs, repeats=3):
+    """Both in turn, each time in a fresh process; ratios of each pair, and of the medians."""
     lines = []
     for _ in range(repeats):
         for kind in ("recommender", "personalizer"):
             with multiprocessing.get_context("spawn").Pool(1) as pool:
-                lines.append(pool.apply(measure, (path, kind, hypergradient, epochs)))
+                lines.append(pool.apply(measure, (path, kind, options, epochs)))
             print(lines[-1], flush=True)
-
-    def median(kind, key):
-        values = [np.mean(line[key]) for line in lines if line["kind"] == kind]
-        return statistics.median(values)
-
-    ratios = {
-        key: median("personalizer", key) / median("recommender", key)
-        for key in ("cpu_seconds_per_epoch", "peak_mb")
-    }
-    print(ratios)
-    return {"hypergradient": hypergradient, "lines": lines, "ratios": ratios}
+    found = {**options, "lines": lines, "ratios": {}, "pairs": {}}
+    for key in ("cpu_seconds_per_epoch", "peak_mb"):
+        alone, both = ([np.mean(line[key]) for line in lines[i::2]] for i in (0, 1))
+        found["ratios"][key] = statistics.median(both) / statistics.median(alone)
+        found["pairs"][key] = [b / a for a, b in zip(alone, both, strict=True)]
+    print(found["ratios"], found["pairs"])
+    return found
 
 
 # --- what the weights are worth -------------------------------------------------------------------
@@ -200,7 +194,8 @@ def main():
     if args.planted:
         results["planted"] = planted(args.seeds)
     if args.cost:
-        results["cost"] = cost(args.data, args.hypergradient, args.epochs)
+        chosen = {"hypergradient": args.hypergradient, "neumann_terms": args.neumann_terms}
+        results["cost"] = cost(args.data, chosen, args.epochs)
     for name, found in results.items():
         path = RESULTS / f"personalization-{name}.json"
         command = "python -m benchmarks.personalization " + " ".join(
@@ -211,3 +206,4 @@ def main():
 
 if __name__ == "__main__":
     main()
+    parser.add_argument("--neumann-terms", type=int, default=0)
