@@ -155,7 +155,7 @@ class DatasetPersonalizer(SequenceInput, TransformerMixin, BaseEstimator):
       recommender that has grown too confident lowers it by training on noise, so that random rows
       *gain* weight. A bounded loss (``robustness``) takes that away.
 
-    The others change there how far the weights spread, not their order:
+    The others hardly change that order there, but all but the first let the weights spread more:
 
     - "resampled" with ``robustness=0`` makes L_dev the unweighted training loss, which equal
       weights minimise: at a minimum of it the hypergradient is 0, and what is learned before is
