@@ -2,6 +2,7 @@
 
     python -m benchmarks.personalization --data Beauty.txt --cost      # beside the recommender
     python -m benchmarks.personalization --planted                     # 30 % random rows
+    python -m benchmarks.personalization --departures                  # the same, one at a time
     python -m benchmarks.personalization --data Beauty.txt --controls --loss ce  # what they gain
 
 Writes results/personalization-*.json beside this file.
@@ -15,8 +16,10 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
+import torch
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.models import Clock
@@ -25,11 +28,30 @@ from sklearn_dr4sr import DatasetPersonalizer, Sequences
 from sklearn_dr4sr.datasets import load_sequences, make_sequences
 from sklearn_dr4sr.metrics import ndcg_of_ranks, sign_flip_test
 from sklearn_dr4sr.model_selection import leave_one_out
+from sklearn_dr4sr.personalization import training
+from sklearn_dr4sr.personalization.network import PersonalizerNetwork
 from sklearn_dr4sr.recommenders import FMLP, GNN, BSARec, CL4SRec, GRU4Rec, SASRec
 
 RESULTS = Path(__file__).parent / "results"
 
-RECIPES = {"default": {}, "paper": PAPER}
+#: For 400 rows, seven batches an epoch: the defaults would leave room for seven upper steps.
+SHORT = {"warmup_epochs": 5, "inner_steps": 4}
+
+#: The published grid of the upper learning rate, 1e-3 to 1e-1, in the units of PAPER.
+PAPER_RATES = (1.0, 10.0, 100.0)
+
+#: What DatasetPersonalizer does otherwise than the paper, each put back alone.
+DEPARTURES = {
+    "none": {},
+    "features: the state": {"features": ("state",)},
+    "K = 3": {"neumann_terms": 3},
+    "τ = 10": {"temperature": 10.0},
+    "weights not normalised": {"normalize": False},
+    "L_dev on resampled patterns": {"validation": "resampled"},
+    "the same, unbounded": {"validation": "resampled", "robustness": 0},
+    "L_dev unbounded": {"robustness": 0},
+    "SGD, rate .1": {"upper_optimizer": "sgd", "upper_lr": 0.1},
+}
 
 
 # --- planted corruption ---------------------------------------------------------------------------
@@ -70,17 +92,72 @@ def small_models(seed=0, max_epochs=40):
     return built
 
 
+class UpsideDown(PersonalizerNetwork):
+    """Starts with weights that fall with the first feature, so that random rows weigh the most."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        first, _, last = self.mlp
+        with torch.no_grad():
+            first.weight[:, 0].abs_()
+            last.weight.abs_()
+            last.weight[0].neg_()
+
+
+def fit(model, X, seed, upside_down=False, **parameters):
+    network = UpsideDown if upside_down else PersonalizerNetwork
+    with mock.patch.object(training, "PersonalizerNetwork", network):
+        return DatasetPersonalizer(model, random_state=seed, **{**SHORT, **parameters}).fit(X)
+
+
+def margin_alone(fitted, X, bad):
+    """AUC of the raw "pattern_margin" of a fitted personalizer, its first feature."""
+    width = fitted.network_.mlp[0].in_features
+    fitted.network_.mlp = torch.nn.Linear(width, 2)
+    with torch.no_grad():
+        for parameter in fitted.network_.mlp.parameters():
+            parameter.zero_()
+        fitted.network_.mlp.weight[0, 0] = 1  # the logits are the feature and 0
+    found = separation(fitted.transform(X), bad)
+    return {key: found[key] for key in ("auc_targets", "auc_rows")}
+
+
 def planted(seeds):
+    """Learned weights from either start, beside a frozen network and the feature both look at."""
     lines = []
-    for seed in range(seeds):
+
+    def note(name, recipe, seed, found):
+        lines.append({"model": name, "recipe": recipe, "seed": seed, **found})
+        print(lines[-1], flush=True)
+
+    for seed in seeds:
         X, bad = planted_rows(seed=seed)
         for name, model in small_models(seed).items():
-            for recipe, parameters in RECIPES.items():
-                personalizer = DatasetPersonalizer(
-                    model, warmup_epochs=5, inner_steps=4, random_state=seed, **parameters
-                ).fit(X)
-                found = separation(personalizer.transform(X), bad)
-                lines.append({"model": name, "recipe": recipe, "seed": seed, **found})
+            learned = fit(model, X, seed)
+            note(name, "learned", seed, separation(learned.transform(X), bad))
+            turned = fit(model, X, seed, upside_down=True)
+            note(name, "learned, upside down", seed, separation(turned.transform(X), bad))
+            frozen = fit(model, X, seed, upper_lr=0.0)
+            note(name, "frozen", seed, separation(frozen.transform(X), bad))
+            note(name, "pattern_margin alone", seed, margin_alone(frozen, X, bad))
+            for rate in PAPER_RATES if seed == 0 else ():
+                paper = fit(model, X, seed, **{**PAPER, "upper_lr": rate})
+                found = separation(paper.transform(X), bad)
+                note(name, f"paper, upper_lr={rate:g}", seed, found)
+    return lines
+
+
+def departures(seeds):
+    """Each departure from the paper put back alone, for SASRec."""
+    lines = []
+    for seed in seeds:
+        X, bad = planted_rows(seed=seed)
+        model = small_models(seed)["SASRec"]
+        for name, parameters in DEPARTURES.items():
+            for start in ("plain", "upside down"):
+                fitted = fit(model, X, seed, start == "upside down", **parameters)
+                found = separation(fitted.transform(X), bad)
+                lines.append({"put back": name, "start": start, "seed": seed, **found})
                 print(lines[-1], flush=True)
     return lines
 
@@ -88,15 +165,13 @@ def planted(seeds):
 # --- cost -----------------------------------------------------------------------------------------
 
 
-def measure(path, kind, hypergradient, epochs):
+def measure(path, kind, options, epochs):
     """CPU seconds an epoch and peak memory of one of the two; for a process of its own."""
     split = leave_one_out(load_sequences(path))
     clock = Clock()
     model = SASRec(max_epochs=epochs, callbacks=[lambda: clock], device="cpu", random_state=0)
     if kind == "personalizer":
-        model = DatasetPersonalizer(
-            model, warmup_epochs=0, hypergradient=hypergradient, random_state=0
-        )
+        model = DatasetPersonalizer(model, warmup_epochs=0, random_state=0, **options)
     model.fit(split.train)
     return {
         "kind": kind,
@@ -105,25 +180,21 @@ def measure(path, kind, hypergradient, epochs):
     }
 
 
-def cost(path, hypergradient, epochs, repeats=3):
-    """Both in turn, each time in a fresh process."""
+def cost(path, options, epochs, repeats=3):
+    """Both in turn, each time in a fresh process; ratios of each pair, and of the medians."""
     lines = []
     for _ in range(repeats):
         for kind in ("recommender", "personalizer"):
             with multiprocessing.get_context("spawn").Pool(1) as pool:
-                lines.append(pool.apply(measure, (path, kind, hypergradient, epochs)))
+                lines.append(pool.apply(measure, (path, kind, options, epochs)))
             print(lines[-1], flush=True)
-
-    def median(kind, key):
-        values = [np.mean(line[key]) for line in lines if line["kind"] == kind]
-        return statistics.median(values)
-
-    ratios = {
-        key: median("personalizer", key) / median("recommender", key)
-        for key in ("cpu_seconds_per_epoch", "peak_mb")
-    }
-    print(ratios)
-    return {"hypergradient": hypergradient, "lines": lines, "ratios": ratios}
+    found = {**options, "lines": lines, "ratios": {}, "pairs": {}}
+    for key in ("cpu_seconds_per_epoch", "peak_mb"):
+        alone, both = ([np.mean(line[key]) for line in lines[i::2]] for i in (0, 1))
+        found["ratios"][key] = statistics.median(both) / statistics.median(alone)
+        found["pairs"][key] = [b / a for a, b in zip(alone, both, strict=True)]
+    print(found["ratios"], found["pairs"])
+    return found
 
 
 # --- what the weights are worth -------------------------------------------------------------------
@@ -180,14 +251,16 @@ def main():
     parser.add_argument("--data", type=Path, help="text file: user, then items in order of time")
     parser.add_argument("--cost", action="store_true")
     parser.add_argument("--planted", action="store_true")
+    parser.add_argument("--departures", action="store_true")
     parser.add_argument(
         "--controls",
         action="store_true",
         help="of the weights; all further options go to benchmarks.run",
     )
     parser.add_argument("--hypergradient", default="finite_difference")
+    parser.add_argument("--neumann-terms", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=5)
     args, options = parser.parse_known_args()
     if options and not args.controls:
         parser.error(f"unknown: {' '.join(options)}")
@@ -198,9 +271,12 @@ def main():
         controls(args.data, 0, options, RESULTS / f"personalization-{name}.md")
     results = {}
     if args.planted:
-        results["planted"] = planted(args.seeds)
+        results["planted"] = planted(range(args.seeds))
+    if args.departures:
+        results["departures"] = departures(range(args.seeds))
     if args.cost:
-        results["cost"] = cost(args.data, args.hypergradient, args.epochs)
+        chosen = {"hypergradient": args.hypergradient, "neumann_terms": args.neumann_terms}
+        results["cost"] = cost(args.data, chosen, args.epochs)
     for name, found in results.items():
         path = RESULTS / f"personalization-{name}.json"
         command = "python -m benchmarks.personalization " + " ".join(

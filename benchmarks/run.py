@@ -62,7 +62,9 @@ MODELS = {m.__name__: m for m in (SASRec, GRU4Rec, FMLP, GNN, CL4SRec, BSARec)}
 STRONG = {("SASRec", "ce"): {"hidden_dim": 256, "input_norm": True}}
 
 
-#: The paper's personalizer (its code's step size): what DatasetPersonalizer's defaults depart from.
+#: The paper's personalizer, as its code runs it. The code leaves the factor η = 1e-3 before the
+#: Neumann sum out, so that its hypergradients are 1,000 times ours. A step of SGD is
+#: lr (gradient + decay * network): its lr = decay = 1e-3 and its clip at 10 are 1, 1e-6 and 1e-2.
 PAPER = {
     "features": ["state"],
     "hypergradient": "neumann",
@@ -72,8 +74,11 @@ PAPER = {
     "normalize": False,
     "validation": "resampled",
     "robustness": 0,
+    "weighted_origins": ["original", "regenerated"],
     "upper_optimizer": "sgd",
-    "upper_lr": 1e-3,
+    "upper_lr": 1.0,
+    "upper_weight_decay": 1e-6,
+    "gradient_clip": 1e-2,
 }
 
 

@@ -213,9 +213,12 @@ def same_as_one_that_stopped_before_the_fault(model):
 @pytest.mark.parametrize("when", FAULTS)
 def test_numeric_faults_of_the_personalizer(when, level):
     """Epoch and batch are named; where an epoch was validated, both levels keep the best."""
-    with pytest.raises(FloatingPointError, match=FAULTS[when].format(3)):
+    message = FAULTS[when]
+    if (when, level) == ("before", "upper"):
+        message = r"the learned weights are NaN or infinite in epoch {}, batch 1: lower upper_lr"
+    with pytest.raises(FloatingPointError, match=message.format(3)):
         spoilt_personalizer(3, when, level).fit(SPLIT.train)
-    with pytest.warns(UserWarning, match=rf"ended early, .*{FAULTS[when].format(4)}"):
+    with pytest.warns(UserWarning, match=rf"ended early, .*{message.format(4)}"):
         model = spoilt_personalizer(4, when, level).fit(SPLIT.train, SPLIT.validation)
     same_as_one_that_stopped_before_the_fault(model)
 
@@ -232,7 +235,7 @@ def test_a_numeric_fault_of_an_upper_step(monkeypatch):
         monkeypatch.setattr(training, "hypergradient", spoilt_gradient)
         return spoilt_personalizer(0, "never")
 
-    message = r"the weights turned NaN or infinite at upper step {} \(epoch {}, batch 1\)"
+    message = r"the learned weights are NaN or infinite at upper step {} \(epoch {}, batch 1\)"
     with pytest.raises(FloatingPointError, match=message.format(2, 3)):
         at(step=2).fit(SPLIT.train)
     with pytest.warns(UserWarning, match="ended early, .*" + message.format(3, 4)):

@@ -9,11 +9,13 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import Pipeline
+from skorch.callbacks import Callback
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sklearn_dr4sr import DatasetPersonalizer, PatternMiner, SequenceDataset, Sequences
 from sklearn_dr4sr.baselines import Popularity
 from sklearn_dr4sr.datasets import make_sequences
+from sklearn_dr4sr.personalization import training
 from sklearn_dr4sr.personalization.hypergradient import (
     _by_differences,
     _by_double_backward,
@@ -145,8 +147,28 @@ def test_power_iteration_finds_the_step_and_a_wrong_one_is_named():
     assert problem.error("neumann", 200, lambda h, g: 1 / largest_eigenvalue(h, g)) < 1e-3
     with pytest.raises(FloatingPointError, match=r"neumann_step=1 must be below 2 / the largest"):
         neumann_sum(product, [problem.g], 50, 1.0)
+    with pytest.raises(FloatingPointError, match="times the one before, and against it"):
+        Quadratic(2).gradient("neumann", 3, 1.0)  # 168 % off, after a growth of three times
     with pytest.raises(FloatingPointError, match="nan times the first"):
         neumann_sum(lambda v: [v[0] * torch.nan], [problem.g], 1, 0.1)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_step_is_too_long_exactly_beyond_2_over_the_largest_eigenvalue(seed):
+    problem = Quadratic(seed)
+    product = lambda v: [problem.H @ v[0]]  # noqa: E731
+    neumann_sum(product, [problem.g], 200, 1.98 / 3)
+    with pytest.raises(FloatingPointError, match=r"against it; neumann_step=0\.673"):
+        neumann_sum(product, [problem.g], 200, 2.02 / 3)
+
+
+def test_growth_along_negative_curvature_is_no_divergence():
+    """No step stops it: it is let be, up to ten times the first term."""
+    product = lambda v: [torch.tensor([1.0, -1.0]) * v[0]]  # noqa: E731
+    (found,) = neumann_sum(product, [torch.tensor([1.0, 1.0])], 3, 1.0)
+    assert found.tolist() == [1, 15]
+    with pytest.raises(FloatingPointError, match=r"term 4 is 11\.3 times the first"):
+        neumann_sum(product, [torch.tensor([1.0, 1.0])], 4, 1.0)
 
 
 def test_unused_parameters_count_as_zero():
@@ -185,7 +207,7 @@ def sasrec_problem():
     def loss(loss="ce", fused=False):
         states = module.encode(ids, torch.full((4,), 5)).flatten(0, 1)
         E, t = module.item_embedding.weight[:12], targets.flatten()
-        weights = network(inputs, noise=False)
+        weights = network(inputs, noise=False).exp()
         if fused:
             return cross_entropy_sum(states, E, t, weights)
         return (
@@ -253,10 +275,10 @@ def test_weights_are_equation_5():
     network = PersonalizerNetwork(5, ("state",), 8, temperature=3.0)
     x = torch.randn(20_000, 5)[:1].repeat(20_000, 1)
     z = network.mlp(x[:1])[0] / 3.0
-    clean = network(x, noise=False)
+    clean = network(x, noise=False).exp()
     torch.testing.assert_close(clean[0], torch.exp(z[0]) / torch.exp(z).sum())
     # the difference of two Gumbel draws is logistic, of variance pi^2 / 3
-    drawn = torch.logit(network(x, noise=True))
+    drawn = torch.logit(network(x, noise=True).exp())
     assert drawn.mean().item() == pytest.approx((z[0] - z[1]).item(), abs=0.02)
     assert (3 * drawn).std().item() == pytest.approx(np.pi / np.sqrt(3), rel=0.03)
 
@@ -292,17 +314,22 @@ RECOMMENDERS = [
 
 
 @pytest.mark.parametrize("recommender", RECOMMENDERS, ids=lambda r: f"{type(r).__name__}-{r.loss}")
-@pytest.mark.parametrize("method", ["neumann", "finite_difference"])
-def test_every_recommender(recommender, method, sequences):
+def test_every_recommender(recommender, sequences):
     """Both ways of differentiating take the same first step, whatever the model."""
-    model = personalizer(
-        recommender, hypergradient=method, neumann_terms=1, neumann_step=0.1, warmup_epochs=1
-    ).fit(sequences)
-    assert len(model.upper_history_) >= 1
-    weights = model.transform(sequences).weights
-    assert np.isfinite(weights).all()
-    assert weights.std() > 1e-4
+    first = []
+    for method in ("neumann", "finite_difference"):
+        model = personalizer(
+            recommender, hypergradient=method, neumann_terms=1, neumann_step=0.1
+        ).fit(sequences)
+        first.append(model.upper_history_[0])
+        weights = model.transform(sequences).weights
+        assert np.isfinite(weights).all()
+        assert weights.std() > 1e-4
     assert model.predict(sequences, k=3).shape == (120, 3)
+    exact, near = (step.pop("gradient_norm") for step in first)
+    assert near == pytest.approx(exact, rel=0.05)  # of single-precision differences
+    assert exact > 0
+    assert first[0] == first[1]
 
 
 def test_both_ways_of_differentiating_learn_the_same(sequences):
@@ -314,6 +341,18 @@ def test_both_ways_of_differentiating_learn_the_same(sequences):
         for method in ("neumann", "finite_difference")
     ]
     np.testing.assert_allclose(*found, atol=5e-3)
+
+
+def test_the_history_has_the_lower_loss_of_each_upper_step(sequences):
+    losses = []
+
+    class Note(Callback):
+        def on_batch_end(self, net, loss, **kwargs):
+            losses.append(loss.item())
+
+    model = personalizer(SASRec(**SMALL, callbacks=[Note])).fit(sequences)
+    assert model.history_ is model.upper_history_
+    assert [step["train_loss"] for step in model.history_] == losses[3::2]  # after two of warm-up
 
 
 def test_warm_up_trains_the_recommender_alone(sequences):
@@ -365,13 +404,34 @@ PLANTED = {
 }
 
 
+class UpsideDown(PersonalizerNetwork):
+    """Starts with weights that fall with the first feature, so that random rows weigh the most."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        first, _, last = self.mlp
+        with torch.no_grad():
+            first.weight[:, 0].abs_()
+            last.weight.abs_()
+            last.weight[0].neg_()
+
+
 @pytest.mark.parametrize("model", [SASRec, GRU4Rec, BSARec], ids=lambda m: m.__name__)
-def test_random_rows_get_lower_weights(model):
+def test_random_rows_get_lower_weights(model, monkeypatch):
+    """The fit turns a start round that weighs them more; the feature alone gives either order."""
+    monkeypatch.setattr(training, "PersonalizerNetwork", UpsideDown)
     X, bad = planted_rows()
-    fitted = DatasetPersonalizer(
-        model(**PLANTED), warmup_epochs=5, inner_steps=4, random_state=0
-    ).fit(X)
-    assert roc_auc_score(~bad, target_mean(fitted.transform(X))) > 0.9
+    auc = {}
+    for lr in (0.0, 1e-2):
+        fitted = DatasetPersonalizer(
+            model(**PLANTED), warmup_epochs=5, inner_steps=4, upper_lr=lr, random_state=0
+        ).fit(X)
+        weights = target_mean(fitted.transform(X))
+        auc[lr] = roc_auc_score(~bad, weights)
+    assert auc[0.0] < 0.2
+    assert auc[1e-2] > 0.8
+    assert weights[~bad].mean() > 1.02 * weights[bad].mean()
+    assert weights.std() > 0.02
 
 
 def test_end_to_end_all_weights_collapse(sequences):
@@ -390,7 +450,9 @@ def test_end_to_end_all_weights_collapse(sequences):
 def test_on_its_own_training_data_nothing_is_to_be_learned():
     """At a minimum of the unweighted loss its gradient is 0, and so is the hypergradient."""
     problem = Quadratic()
-    (found,), _ = hypergradient(problem.train, problem.train, [problem.theta], [problem.phi])
+    (found,), _ = hypergradient(
+        problem.train, problem.train, [problem.theta], [problem.phi], step=1 / 3
+    )
     assert found.abs().max() < 1e-12
 
 
@@ -544,10 +606,35 @@ def test_a_diverging_neumann_sum_is_reported_and_survived(sequences):
     assert np.isfinite(model.transform(sequences).weights).all()
 
 
-def test_weights_that_turn_nan_are_reported(sequences):
-    model = personalizer(upper_lr=1e38, upper_optimizer="sgd", upper_weight_decay=1e30)
-    with pytest.raises(FloatingPointError, match=r"upper_lr=1e\+38|the loss is nan"):
+@pytest.mark.parametrize(("optimizer", "lr"), [("sgd", 1e38), ("adam", 1e30)])
+def test_weights_that_turn_nan_are_reported(optimizer, lr, sequences):
+    model = personalizer(upper_lr=lr, upper_optimizer=optimizer)
+    named = rf"learned weights are NaN or infinite.*upper_lr={lr:g}".replace("+", r"\+")
+    with pytest.raises(FloatingPointError, match=named):
         model.fit(sequences)
+    last = personalizer(upper_lr=lr, upper_optimizer=optimizer, inner_steps=4).fit(sequences)
+    assert len(last.upper_history_) == 1  # after the last lower step: no batch shows it
+    with pytest.raises(FloatingPointError, match=named):
+        last.transform(sequences).weights  # noqa: B018
+
+
+@pytest.mark.parametrize("gumbel", [False, True])
+def test_weights_too_small_for_a_float_are_normalised(gumbel, sequences):
+    """At a low temperature all weights of a batch may be 0 before they are divided."""
+    for seed in range(8):
+        model = personalizer(temperature=0.01, gumbel=gumbel, random_state=seed).fit(sequences)
+        weights = model.transform(sequences).weights
+        targets = np.ones(len(weights), dtype=bool)
+        targets[sequences.offsets[:-1]] = False
+        assert weights[targets].mean() == pytest.approx(1, abs=1e-4)
+    logs = torch.tensor([-200.0, -201.0, -1.0], requires_grad=True)
+    weighted = torch.tensor([True, True, False])
+    found = training.weights_of(logs, weighted, model)
+    share = 1 / (1 + np.exp(-1))
+    np.testing.assert_allclose(found.detach(), [2 * share, 2 - 2 * share, 1], rtol=1e-6)
+    (gradient,) = torch.autograd.grad(found[0], logs)
+    slope = 2 * share * (1 - share)
+    np.testing.assert_allclose(gradient, [slope, -slope, 0], rtol=1e-5)
 
 
 def test_fewer_rows_than_a_batch():

@@ -29,8 +29,8 @@ Loss = Callable[[], torch.Tensor]
 Vector = list[torch.Tensor]
 Product = Callable[[Vector], Vector]
 
-#: A term of the Neumann sum this many times as long as the first shows that the sum diverges: in a
-#: convergent one they shrink, but for directions of negative curvature.
+#: Terms of a convergent Neumann sum shrink, but for directions of negative curvature, in which they
+#: keep their direction and grow: a term this many times as long as the first is too much of that.
 DIVERGENT_GROWTH = 10.0
 
 
@@ -71,7 +71,8 @@ def hypergradient(
     Raises
     ------
     FloatingPointError
-        If the sum diverges, naming ``neumann_step``.
+        If the sum is seen to diverge, naming ``neumann_step``: a term is longer than the one before
+        and points against it, or is ten times as long as the first.
     """
     loss = dev_loss()
     g = _gradient(loss, theta)
@@ -89,12 +90,22 @@ def hypergradient(
 def neumann_sum(hessian: Product, g: Vector, terms: int, step: float) -> Vector:
     """``step * sum over n = 0 .. terms of (I - step H)^n g``, near H^-1 g."""
     v, total, first = g, g, _norm(g)
+    size = first
     for n in range(1, terms + 1):
+        before, length = v, size
         v = [x - step * h for x, h in zip(v, hessian(v), strict=True)]
         total = [x + y for x, y in zip(total, v, strict=True)]
-        if not _norm(v) <= DIVERGENT_GROWTH * first:  # NaN fails it too
+        size = _norm(v)
+        # a step beyond 2 / λ overshoots: the next term is longer, and points back
+        overshot = size > length and sum((x * y).sum() for x, y in zip(v, before, strict=True)) < 0
+        if overshot or not size <= DIVERGENT_GROWTH * first:  # NaN fails it too
+            growth, reference = (
+                (size / length, "the one before, and against it")
+                if overshot
+                else (size / first, "the first")
+            )
             raise FloatingPointError(
-                f"the Neumann sum diverges: term {n} is {_norm(v) / first:.3g} times the first; "
+                f"the Neumann sum diverges: term {n} is {growth:.3g} times {reference}; "
                 f"neumann_step={step:.3g} must be below 2 / the largest eigenvalue: lower it, "
                 'or use "auto"'
             )

@@ -45,11 +45,11 @@ class PersonalizerNetwork(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, 2))
 
     def forward(self, x: torch.Tensor, noise: bool) -> torch.Tensor:
-        """Weights in (0, 1), shape (n,), of ``inputs`` (n, width)."""
+        """Logarithms of the weights, shape (n,), of ``inputs`` (n, width)."""
         z = self.mlp(x)  # (n, 2)
         if noise:  # Gumbel: minus the log of a standard exponential
             z = z - torch.empty_like(z).exponential_().clamp(min=1e-10).log()
-        return torch.softmax(z / self.temperature, dim=-1)[:, 0]
+        return torch.log_softmax(z / self.temperature, dim=-1)[:, 0]
 
     def inputs(
         self,

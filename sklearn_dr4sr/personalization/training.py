@@ -17,7 +17,7 @@ from ..recommenders.training import SequenceNet
 from .hypergradient import hypergradient, largest_eigenvalue
 from .network import PersonalizerNetwork
 
-__all__ = ["PersonalizedNet", "is_weighted", "network_inputs"]
+__all__ = ["PersonalizedNet", "is_weighted", "network_inputs", "not_finite", "weights_of"]
 
 #: Upper steps between two estimates of the largest eigenvalue, which takes as long as several.
 STEP_LIFETIME = 20
@@ -109,7 +109,7 @@ class PersonalizedNet(SequenceNet):
         """Take a lower step, and an upper one whenever it is time."""
         step = super().train_step(batch, **fit_params)
         if self._weighing and not self._end_to_end:
-            self._upper.after_lower_step(batch)
+            self._upper.after_lower_step(batch, step["loss"])
         return step
 
     def forget(self) -> None:
@@ -146,14 +146,17 @@ class PersonalizedNet(SequenceNet):
         # else what the lower step has just seen of this batch: constants, wherever θ is moved to
         # the lower step holds φ fixed (Equation 9); end to end it learns along with θ
         with torch.set_grad_enabled(self._end_to_end or self._phase == "upper"):
-            weights = self.module_.personalizer(self._inputs, self.settings.gumbel)
+            logs = self.module_.personalizer(self._inputs, self.settings.gumbel)
             weighted = torch.from_numpy(is_weighted(self.table, rows, self.settings))
-            weighted = weighted.to(weights.device)
-            if self.settings.normalize and weighted.any():
-                weights = weights / weights[weighted].mean()
-            weights = torch.where(weighted, weights, 1.0)
+            weights = weights_of(logs, weighted.to(logs.device), self.settings)
+        # what it looks at is not finite where the recommender failed: its loss shows that
+        if not weights.isfinite().all() and self._inputs.isfinite().all():
+            raise not_finite(self.settings, f" in {self._place()}")
         self._weights = weights.detach()
         return weights if given is None else weights * given
+
+    def _place(self) -> str:
+        return f"epoch {len(self.history)}, batch {len(self.history[-1]['batches'])}"
 
 
 def network_inputs(
@@ -172,6 +175,22 @@ def network_inputs(
     support = torch.from_numpy(table.support[patterns]).to(states.device)
     number = torch.from_numpy(np.unique(patterns, return_inverse=True)[1]).to(states.device)
     return network.inputs(states, targets, item_matrix, number, origin, support)
+
+
+def weights_of(logs: torch.Tensor, weighted: torch.Tensor, settings: Any) -> torch.Tensor:
+    """Turn logarithms of learned weights into weights, (n,): 1 for what is not ``weighted``."""
+    if settings.normalize and weighted.any():
+        # to a mean of 1 by logarithms: the weights may all be too small to be told from 0
+        logs = logs.masked_fill(~weighted, -torch.inf).log_softmax(0) + weighted.sum().log()
+    return torch.where(weighted, logs.exp(), 1.0)
+
+
+def not_finite(settings: Any, place: str = "") -> FloatingPointError:
+    """Make the error of learned weights that are no numbers."""
+    return FloatingPointError(
+        f"the learned weights are NaN or infinite{place}: lower upper_lr={settings.upper_lr}, or "
+        f"raise temperature={settings.temperature}"
+    )
 
 
 def is_weighted(table: PatternTable, patterns: np.ndarray, settings: Any) -> np.ndarray:
@@ -222,12 +241,12 @@ class _UpperLoop:
         for name in self.COUNTS:
             setattr(self, name, state["counts"][name])
 
-    def after_lower_step(self, batch: Batch) -> None:
+    def after_lower_step(self, batch: Batch, train_loss: torch.Tensor) -> None:
         self.lower_steps += 1
         if self.lower_steps % self.net.settings.inner_steps == 0:
-            self.take_step(batch)
+            self.take_step(batch, train_loss.item())
 
-    def take_step(self, batch: Batch) -> None:
+    def take_step(self, batch: Batch, train_loss: float) -> None:
         """Move φ against the hypergradient of an independent batch."""
         net, s = self.net, self.net.settings
         dev_batch, seed = next(self.batches.stream), int(self.seeds.integers(2**31))
@@ -246,15 +265,11 @@ class _UpperLoop:
         self.optimizer.step()
         self.optimizer.zero_grad()
         if not all(torch.isfinite(p).all() for p in self.phi):
-            epoch, step = len(net.history), len(net.history[-1]["batches"])
-            raise FloatingPointError(
-                f"the weights turned NaN or infinite at upper step {len(self.history) + 1} (epoch "
-                f"{epoch}, batch {step}): lower upper_lr={s.upper_lr}, or raise "
-                f"temperature={s.temperature}"
-            )
+            raise not_finite(s, f" at upper step {len(self.history) + 1} ({net._place()})")
         self.history.append(
             {
                 "step": net.settings.inner_steps * (len(self.history) + 1),
+                "train_loss": train_loss,
                 "dev_loss": dev_loss,
                 "gradient_norm": norm.item(),
                 "weight_mean": net._weights.mean().item(),
