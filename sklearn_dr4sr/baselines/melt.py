@@ -42,9 +42,11 @@ class Branches:
 
     Attributes
     ----------
+    lengths : ndarray of int
+        Of the histories, cut to ``max_length``: longer ones look alike to the encoder.
     user_threshold, item_threshold : float
         T_u and T_i.
-    head_users : ndarray of int, rows of ``histories`` longer than T_u
+    head_users : ndarray of int, rows of ``histories`` whose ``lengths`` are above T_u
     head_items, tail_items : ndarray of int
         Codes of items more frequent than T_i; codes of the others that occur.
     context : ndarray of int
@@ -67,7 +69,7 @@ class Branches:
         if histories is None:
             return
         self.max_length, self.n_steps, self.n_epochs = max_length, n_steps, n_epochs
-        self.lengths = histories.lengths
+        self.lengths = np.minimum(histories.lengths, max_length)
         self.user_threshold = float(np.quantile(self.lengths, user_quantile))
         self.head_users = np.flatnonzero(self.lengths > self.user_threshold)
         self.count = np.bincount(histories.codes, minlength=len(histories.items))
@@ -93,10 +95,10 @@ class Branches:
         return self.user_parts[at], self.item_parts[at]
 
     def user_weights(self, users: np.ndarray) -> np.ndarray:
-        """w_u: of the lengths, cut to N."""
-        size = np.minimum(self.lengths[users], self.max_length)
+        """w_u: of the lengths."""
         width = max(1.0, self.max_length - self.user_threshold - 1)
-        return curriculum(self.epoch / self.n_epochs, size, self.user_threshold, width)
+        progress = self.epoch / self.n_epochs
+        return curriculum(progress, self.lengths[users], self.user_threshold, width)
 
     def item_weights(self, items: np.ndarray) -> np.ndarray:
         """w_i: of the frequencies, cut to T_i + N."""
@@ -104,8 +106,8 @@ class Branches:
         return curriculum(self.epoch / self.n_epochs, size, self.item_threshold, self.max_length)
 
     def recent(self, users: np.ndarray) -> Sequences:
-        """Last r items of each user, r uniform in 1 .. T_u - 1 (at least 1, at most N)."""
-        below = min(max(2, int(np.ceil(self.user_threshold))), self.max_length + 1)
+        """Last r items of each user, r uniform in 1 .. T_u - 1 (at least 1)."""
+        below = max(2, int(np.ceil(self.user_threshold)))
         length = np.minimum(self.rng.integers(1, below, size=len(users)), self.lengths[users])
         end = self.histories.offsets[users + 1]
         return self._cut(end - length, length)
@@ -289,7 +291,8 @@ class MELT(SequentialRecommender):
     user_weight, item_weight : float, default=0.1, 0.4
         λ_u and λ_i, weights of the branches' losses; the defaults are those for Beauty.
     user_quantile : float in [0, 1], default=0.8
-        Users whose history is longer than this quantile, T_u, are the head.
+        Users whose history, cut to ``max_length`` items, is longer than this quantile of such
+        lengths, T_u, are the head.
     item_quantile : float in [0, 1], default=0.78
         Items more frequent than this quantile, T_i, are the head.
     max_epochs : int, default=180
@@ -320,8 +323,8 @@ class MELT(SequentialRecommender):
 
     Notes
     -----
-    f(s) is the recommender's state after s, N its ``max_length``, ``|s|`` a history's length, e_i
-    an item's embedding, W_U and W_I linear maps. The loss of a step is [1]_::
+    f(s) is the recommender's state after s, N its ``max_length``, ``|s|`` the length of a history
+    cut to N, e_i an item's embedding, W_U and W_I linear maps. The loss of a step is [1]_::
 
         L = L_rec + λ_u L_u + λ_i L_i
         L_u = mean over head users of w_u (W_U f(last r of s_u) - f(s_u))^2,  r uniform in [1, T_u)
@@ -338,8 +341,11 @@ class MELT(SequentialRecommender):
     the scores of ``recommender_``. Both branches read the histories, also where there are patterns.
 
     Without a head of users (of items), as where all histories are equally long, there is nothing to
-    learn W_U (W_I) from: tail users then rank by f (no item is overwritten). The head of users is
-    told by the history that is ranked, which may be longer than the one that was trained on.
+    learn W_U (W_I) from: tail users then rank by f (no item is overwritten). So it is where a share
+    of 1 - ``user_quantile`` of the users has N items or more: none is then longer than T_u = N. The
+    head of users is told by the history that is ranked, which may be longer than the one that was
+    trained on. Departure: the published code takes T_u of uncut lengths, and its curriculum divides
+    by N - T_u - 1, which is meaningless from T_u = N - 1 on; below that, both are the same.
 
     References
     ----------
