@@ -289,8 +289,9 @@ def test_a_stored_model_ranks_alike_and_holds_no_history(split):
 
 
 def test_errors(split):
-    with pytest.raises(TypeError, match=r"^recommender: expected one of the neural recommenders"):
-        MELT(Popularity()).fit([[1, 2]])
+    for base in (Popularity(), MELT()):
+        with pytest.raises(TypeError, match=r"^recommender: expected one of the neural recomm"):
+            MELT(base).fit([[1, 2]])
     fitted = small_base().fit([[1, 2], [2, 1]])
     with pytest.raises(ValueError, match=r"^recommender was fitted on a catalogue of 2 items"):
         MELT(fitted).fit(split.train)

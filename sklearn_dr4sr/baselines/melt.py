@@ -11,6 +11,7 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from .._torch import resolve_device, seed_of
+from ..checkpoint import Checkpoint
 from ..dataset import SequenceDataset
 from ..recommenders.base import SequentialRecommender
 from ..recommenders.batching import Group
@@ -133,6 +134,14 @@ class Branches:
         offsets = np.concatenate([[0], np.cumsum(length)])
         codes = self.histories.codes[ranges(start, length)]
         return Sequences.from_codes(codes, offsets, self.histories.items)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give what a checkpoint keeps: the rest follows from the number of the epoch."""
+        return {"rng": self.rng.bit_generator.state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Draw on from where another one was."""
+        self.rng.bit_generator.state = state["rng"]
 
     def __reduce__(self) -> tuple:
         return Branches, ()
@@ -273,6 +282,9 @@ class MELTModule(nn.Module):
 class _StartEpoch(Callback):
     """Overwrite the tail items and advance the curriculum at the start of each epoch."""
 
+    def on_train_begin(self, net: SequenceNet, **kwargs: Any) -> None:
+        self.branches_ = net.module_.branches  # where a checkpoint finds their state
+
     def on_epoch_begin(self, net: SequenceNet, **kwargs: Any) -> None:
         net.module_.branches.start_epoch(len(net.history) - 1)
         net.module_.overwrite_tail_items()
@@ -306,6 +318,11 @@ class MELT(SequentialRecommender):
     exclude_seen : bool, default=True
         Keep the items of a history out of its ranking.
     callbacks : list of skorch callbacks or None, default=None
+    checkpoint_dir : str, path or None, default=None
+        As :class:`~sklearn_dr4sr.recommenders.SequentialRecommender`, for both fits: an unfitted
+        recommender without a ``checkpoint_dir`` of its own writes its file here too, and its last
+        state stays until MELT has finished. A keyboard interrupt of the recommender's fit then is
+        one of this fit.
     random_state : int, RandomState or None, default=None
         Also seeds an unfitted recommender that has none of its own.
     verbose : int, default=0
@@ -364,8 +381,6 @@ class MELT(SequentialRecommender):
     """
 
     _module = MELTModule
-    #: The branches' state is not kept: the recommender may have a checkpoint, what follows has not.
-    checkpoint_dir = None
     #: Tail items are overwritten between epochs: no path of steps that an average could follow.
     ema_decay = 0.0
 
@@ -384,6 +399,7 @@ class MELT(SequentialRecommender):
         weight_decay: float = 0.0,
         exclude_seen: bool = True,
         callbacks: Any = None,
+        checkpoint_dir: Any = None,
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -399,6 +415,7 @@ class MELT(SequentialRecommender):
         self.weight_decay = weight_decay
         self.exclude_seen = exclude_seen
         self.callbacks = callbacks
+        self.checkpoint_dir = checkpoint_dir
         self.random_state = random_state
         self.verbose = verbose
 
@@ -417,8 +434,10 @@ class MELT(SequentialRecommender):
 
     def _check_parameters(self) -> None:
         base = self._base()
-        if not isinstance(base, SequentialRecommender):
-            raise TypeError(f"recommender: expected one of the neural recommenders, got {base!r}")
+        if not isinstance(base, SequentialRecommender) or isinstance(base, MELT):
+            raise TypeError(
+                f"recommender: expected one of the neural recommenders but MELT, got {base!r}"
+            )
         check_number("user_weight", self.user_weight, 0)
         check_number("item_weight", self.item_weight, 0)
         check_number("user_quantile", self.user_quantile, 0, 1)
@@ -428,6 +447,7 @@ class MELT(SequentialRecommender):
 
     def _fit(self, dataset: SequenceDataset, target: np.ndarray | None) -> None:
         base, items = copy.deepcopy(self._base()), dataset.histories.items
+        kept: list[Checkpoint] = []
         if hasattr(base, "items_"):
             if not np.array_equal(base.items_, items):
                 raise ValueError(
@@ -440,7 +460,10 @@ class MELT(SequentialRecommender):
                 y = [items[code] if code >= 0 else None for code in target]
             if base.random_state is None:
                 base.random_state = seed_of(self.random_state)
-            base.fit(dataset, y)
+            if self.checkpoint_dir is None:
+                base.fit(dataset, y)
+            else:
+                kept = self._fit_resumably(base, dataset, y)
         module = base.net_.module_.to(resolve_device(self.device))
         if hasattr(module, "originals"):  # CL4SRec's sequences, which a copy does not hold
             module.originals = base._module_parameters(dataset)["originals"]
@@ -456,6 +479,34 @@ class MELT(SequentialRecommender):
         base.net_.module_ = self.net_.module_.encoder
         base.popularity_ = self.popularity_
         self.recommender_ = base
+        if not self.net_.interrupted:
+            for checkpoint in kept:
+                checkpoint.remove()
+
+    def _fit_resumably(self, base: Any, dataset: SequenceDataset, y: Any) -> list[Checkpoint]:
+        """Fit the recommender, whose checkpoint, returned, stays: with it no fit starts over."""
+        kept: list[Checkpoint] = []
+        given, base._done_with = base.checkpoint_dir, kept.append
+        if given is None:
+            base.checkpoint_dir = self.checkpoint_dir
+        base.fit(dataset, y)
+        if base.net_.interrupted:  # a checkpoint of what followed would fit no finished one
+            raise KeyboardInterrupt
+        base.checkpoint_dir = given
+        del base._done_with
+        return kept
+
+    def _identity(self) -> dict[str, Any]:
+        base = self._base()
+        weights = base.net_.module_.state_dict() if hasattr(base, "items_") else {}
+        return {
+            **super()._identity(),
+            "recommender": {
+                "class": type(base),
+                **base._identity(),
+                "weights": {name: value.cpu().numpy() for name, value in weights.items()},
+            },
+        }
 
     def _make_net(
         self, dataset: SequenceDataset, target: np.ndarray | None, device: torch.device, seed: int
