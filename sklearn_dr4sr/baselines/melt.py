@@ -364,6 +364,9 @@ class MELT(SequentialRecommender):
     trained on. Departure: the published code takes T_u of uncut lengths, and its curriculum divides
     by N - T_u - 1, which is meaningless from T_u = N - 1 on; below that, both are the same.
 
+    ``save`` takes no MELT, since it holds another recommender; ``joblib.dump`` stores it, and
+    :func:`~sklearn_dr4sr.recommenders.to_onnx` its ranking.
+
     References
     ----------
     .. [1] Kim, Hyun, Yun and Park, "MELT: Mutual Enhancement of Long-Tailed User and Item for
