@@ -293,8 +293,13 @@ def test_errors(split):
         with pytest.raises(TypeError, match=r"^recommender: expected one of the neural recomm"):
             MELT(base).fit([[1, 2]])
     fitted = small_base().fit([[1, 2], [2, 1]])
-    with pytest.raises(ValueError, match=r"^recommender was fitted on a catalogue of 2 items"):
-        MELT(fitted).fit(split.train)
+    for rows, message in [
+        ([[1, 9], [7, 2]], "of 2 items, X has 4, and 7 is in that of X alone"),
+        ([[1, 1]], "of 2 items, X has 1, and 2 is in that of recommender alone"),
+        ([["1", "2"]], "of 2 items, X has 2, and '1' is in that of X alone"),
+    ]:
+        with pytest.raises(ValueError, match=f"^recommender was fitted on a catalogue {message}"):
+            MELT(fitted).fit(rows)
     with pytest.raises(ValueError, match=r"^max_length must be"):
         MELT(SASRec(max_length=0)).fit([[1, 2]])
     for name, bad in [

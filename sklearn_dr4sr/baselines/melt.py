@@ -452,11 +452,7 @@ class MELT(SequentialRecommender):
         base, items = copy.deepcopy(self._base()), dataset.histories.items
         kept: list[Checkpoint] = []
         if hasattr(base, "items_"):
-            if not np.array_equal(base.items_, items):
-                raise ValueError(
-                    f"recommender was fitted on a catalogue of {len(base.items_)} items, X has "
-                    f"{len(items)}: fit it on the same data, or pass it unfitted"
-                )
+            _check_same_items(base.items_, items)
         else:
             y = None
             if target is not None:
@@ -537,6 +533,17 @@ class MELT(SequentialRecommender):
             "user_loss_weight": self.user_weight,
             "item_loss_weight": self.item_weight,
         }
+
+
+def _check_same_items(fitted: np.ndarray, given: np.ndarray) -> None:
+    if not np.array_equal(fitted, given):
+        ours, theirs = set(given.tolist()), set(fitted.tolist())
+        ids, where = (ours - theirs, "X") if ours - theirs else (theirs - ours, "recommender")
+        raise ValueError(
+            f"recommender was fitted on a catalogue of {len(fitted)} items, X has {len(given)}, "
+            f"and {min(ids)!r} is in that of {where} alone: fit it on the same data, or pass it "
+            "unfitted"
+        )
 
 
 #: Parameters of the recommender that hold for the training of the branches.
