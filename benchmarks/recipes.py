@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
 from sklearn_dr4sr import DatasetRegenerator, PatternMiner, SequenceDataset, Sequences
-from sklearn_dr4sr.augmentation import SlidingWindow, TeacherContinuation
+from sklearn_dr4sr.augmentation import RandomSubsequences, SlidingWindow, TeacherContinuation
 from sklearn_dr4sr.baselines import SequentialRules
 from sklearn_dr4sr.dataset import PatternTable
 from sklearn_dr4sr.model_selection import LeaveOneOutSplit
@@ -38,19 +38,6 @@ def original_and(histories: Sequences, extra: PatternTable) -> SequenceDataset:
     """Stack the original sequences and further patterns, each row's together."""
     original = PatternTable.of(histories, np.arange(len(histories)))
     return SequenceDataset(histories, PatternTable.concatenate([original, extra]))
-
-
-def random_subsequences(histories: Sequences, like: PatternTable, seed: int) -> PatternTable:
-    """Ordered random subsequences: for each pattern of ``like`` one of its row, of its length."""
-    rng = np.random.default_rng(seed)
-    rows = []
-    for row, length in zip(like.source, like.sequences.lengths, strict=True):
-        a, b = histories.offsets[row], histories.offsets[row + 1]
-        length = min(int(length), int(b - a))
-        rows.append(histories.codes[np.sort(rng.choice(np.arange(a, b), length, replace=False))])
-    offsets = np.concatenate([[0], np.cumsum([len(r) for r in rows])])
-    sequences = Sequences.from_codes(np.concatenate(rows), offsets, histories.items)
-    return PatternTable.of(sequences, like.source, "augmented")
 
 
 def shuffled(histories: Sequences, copies: int, reach: float, seed: int) -> PatternTable:
@@ -195,5 +182,4 @@ def training_data(
     data, regenerator = regenerated(train, window, seed, stages, args)
     if recipe in ("dr4sr", "dr4sr+"):
         return data, {"regenerator": regenerator.report_}
-    added = data.table[data.origin != "original"]
-    return original_and(train, random_subsequences(train, added, seed)), {}
+    return RandomSubsequences(random_state=seed).fit_transform(data), {}

@@ -461,3 +461,49 @@ def test_a_table_is_no_teacher():
     pandas = pytest.importorskip("pandas")
     with pytest.raises(TypeError, match="expected a recommender"):
         TeacherContinuation(pandas.Series([1, 2])).fit([[1, 2], [2, 3]])
+
+
+# ------------------------------------------------------------------------- what the input held
+
+
+MINED = PatternMiner().fit_transform([[1, 2, 3], [1, 2, 3, 4], [2, 3]])
+DROPPED = "makes its patterns of the histories alone and drops "
+histories_only = pytest.mark.parametrize(
+    "operator", [SlidingWindow(), RepeatPadding(max_length=9), CropMaskReorder()], ids=str
+)
+
+
+@histories_only
+def test_patterns_and_weights_of_the_input_are_dropped_with_a_warning(operator):
+    table = MINED.table
+    n_mined = int((MINED.origin == "mined").sum())
+    weighted = SequenceDataset(MINED.histories, table, np.ones(table.sequences.lengths.sum()))
+    for X, dropped in [
+        (MINED, f"{n_mined} mined patterns"),
+        (weighted, f"{n_mined} mined patterns and the weights"),
+        (SequenceDataset([[1, 2, 3]], weights=np.ones(3)), "the weights"),
+    ]:
+        made = operator.fit_transform(X)  # in silence: who predicts reads no patterns
+        with pytest.warns(UserWarning, match=f"{DROPPED}{dropped} of X: pass X.histories"):
+            made.table  # noqa: B018
+        assert "mined" not in made.origin
+
+
+@histories_only
+def test_patterns_that_nobody_has_read_are_not_made_to_be_dropped(operator):
+    lazy = SequenceDataset([[1, 2, 3]], lambda: pytest.fail("made"))
+    with pytest.warns(UserWarning, match=f"{DROPPED}the patterns of the step before of X"):
+        operator.fit_transform(lazy).table  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "operator", [RandomSubsequences(), TeacherContinuation(SequentialRules())], ids=str
+)
+def test_operators_that_read_patterns_drop_them_in_silence(operator):
+    assert "mined" not in operator.fit_transform(MINED).origin
+
+
+@each_operator
+def test_histories_alone_give_no_warning(operator):
+    for X in ([[1, 2, 3], [2, 3]], SequenceDataset([[1, 2, 3], [2, 3]]), MINED.histories):
+        clone(operator).fit_transform(X).table  # noqa: B018

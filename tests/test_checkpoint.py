@@ -322,7 +322,105 @@ def test_bad_parameters(parameters, message):
             DatasetPersonalizer(sasrec(checkpoint_dir="here")).fit(SPLIT.train)
 
 
-def test_melt_keeps_none_of_its_own(tmp_path):
-    base = sasrec(checkpoint_dir=tmp_path, max_epochs=1)
-    MELT(base, max_epochs=1, random_state=0).fit(SPLIT.train)
+# ------------------------------------------------------ MELT, which fits one recommender in another
+
+
+def melt(base, **parameters):
+    return MELT(base, **({"max_epochs": 4, "batch_size": 32, "random_state": 0} | parameters))
+
+
+def contrastive(**parameters):
+    return CL4SRec(**TINY, augment="original", **parameters)
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("make_base", [sasrec, contrastive])
+def test_both_fits_of_melt_resume(make_base, early_stopping, tmp_path):
+    y = SPLIT.validation if early_stopping else None
+    whole = melt(make_base()).fit(SPLIT.train, y)
+    base_file = f"{type(make_base()).__name__}.checkpoint"
+    with pytest.raises(Killed):
+        melt(make_base(callbacks=[Kill(2)]), checkpoint_dir=tmp_path).fit(SPLIT.train, y)
+    assert os.listdir(tmp_path) == [base_file]
+    for after in (1, 3):
+        with pytest.raises(Killed):
+            melt(make_base(), checkpoint_dir=tmp_path, callbacks=[Kill(after)]).fit(SPLIT.train, y)
+        assert set(os.listdir(tmp_path)) == {base_file, "MELT.checkpoint"}
+    resumed = melt(make_base(), checkpoint_dir=tmp_path).fit(SPLIT.train, y)
+    assert_same(resumed, whole)
+    assert_same(resumed.recommender_, whole.recommender_)
+    assert resumed.recommender_.checkpoint_dir is None
     assert os.listdir(tmp_path) == []
+
+
+def test_a_finished_recommender_is_not_fitted_again(tmp_path):
+    class Count(Callback):
+        epochs = 0
+
+        def on_epoch_begin(self, net, **kwargs):
+            Count.epochs += 1
+
+    base = sasrec(callbacks=[Count()])
+    with pytest.raises(Killed):
+        melt(base, checkpoint_dir=tmp_path, callbacks=[Kill(1)]).fit(SPLIT.train)
+    assert Count.epochs == base.max_epochs
+    melt(base, checkpoint_dir=tmp_path).fit(SPLIT.train)
+    assert Count.epochs == base.max_epochs
+
+
+def test_melt_around_a_fitted_recommender_resumes_with_that_one_alone(tmp_path):
+    fitted, other = (sasrec(random_state=seed).fit(SPLIT.train) for seed in (0, 1))
+    other.random_state = 0  # the same parameters, and other weights
+    with pytest.raises(Killed):
+        melt(fitted, checkpoint_dir=tmp_path, callbacks=[Kill(2)]).fit(SPLIT.train)
+    assert os.listdir(tmp_path) == ["MELT.checkpoint"]
+    for model in (melt(other), melt(sasrec()), melt(fitted, user_quantile=0.7)):
+        with pytest.raises(ValueError, match="other parameters, other data"):
+            model.set_params(checkpoint_dir=tmp_path).fit(SPLIT.train)
+    resumed = melt(fitted, checkpoint_dir=tmp_path).fit(SPLIT.train)
+    assert_same(resumed, melt(fitted).fit(SPLIT.train))
+
+
+def test_a_recommender_with_a_folder_of_its_own(tmp_path):
+    own, outer = tmp_path / "own", tmp_path / "outer"
+    base = sasrec(checkpoint_dir=own)
+    with pytest.raises(Killed):
+        melt(base, checkpoint_dir=outer, callbacks=[Kill(1)]).fit(SPLIT.train)
+    assert (os.listdir(own), os.listdir(outer)) == (["SASRec.checkpoint"], ["MELT.checkpoint"])
+    model = melt(base, checkpoint_dir=outer).fit(SPLIT.train)
+    assert os.listdir(own) == os.listdir(outer) == []
+    assert model.recommender_.checkpoint_dir == own
+    melt(base).fit(SPLIT.train)  # without one around it, it finishes by itself
+    assert os.listdir(own) == []
+
+
+def test_an_interrupt_of_the_recommender_is_one_of_melt(tmp_path):
+    class Interrupt(Callback):
+        def on_batch_end(self, net, **kwargs):
+            if len(net.history) > 2:
+                raise KeyboardInterrupt
+
+    model = melt(sasrec(callbacks=[Interrupt()]), checkpoint_dir=tmp_path)
+    with pytest.warns(UserWarning, match="interrupted in epoch"), pytest.raises(KeyboardInterrupt):
+        model.fit(SPLIT.train)
+    assert os.listdir(tmp_path) == ["SASRec.checkpoint"]
+    resumed = melt(sasrec(), checkpoint_dir=tmp_path).fit(SPLIT.train)
+    assert_same(resumed, melt(sasrec()).fit(SPLIT.train))
+
+
+def test_melt_needs_integer_seeds(tmp_path):
+    with pytest.raises(ValueError, match="needs an integer random_state, got None"):
+        melt(sasrec(), checkpoint_dir=tmp_path, random_state=None).fit(SPLIT.train)
+    melt(sasrec(random_state=None), checkpoint_dir=tmp_path, max_epochs=1).fit(SPLIT.train)
+
+
+def test_a_state_of_the_branches_that_does_not_fit_is_refused(tmp_path):
+    fitted, path = sasrec().fit(SPLIT.train), tmp_path / "MELT.checkpoint"
+    with pytest.raises(Killed):
+        melt(fitted, checkpoint_dir=tmp_path, callbacks=[Kill(1)]).fit(SPLIT.train)
+    for changed in ({}, {"rng": 3}, {"rng": {}}):
+        state = checkpoint.read(path)
+        state["callbacks"]["start_epoch"] = {"branches_": changed}
+        checkpoint.write(path, state)
+        with pytest.raises(ValueError, match="whose state does not fit"):
+            melt(fitted, checkpoint_dir=tmp_path).fit(SPLIT.train)

@@ -69,13 +69,13 @@ def test_scores_are_those_of_kernel_ridge(rows, history, l2):
         np.testing.assert_allclose(model.decision_function([history]), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize(("rows_in_double", "close"), [(10_000, 1e-6), (0, 1e-5)])
+@pytest.mark.parametrize(("precision", "close"), [("float64", 1e-6), ("float32", 1e-5)])
 @pytest.mark.parametrize("l2", [0.1, 1.0, 20.0])
-def test_conjugate_gradients_are_cholesky(l2, rows_in_double, close, monkeypatch):
-    monkeypatch.setattr(infinite_ae, "DOUBLE_ROWS", rows_in_double)
+def test_conjugate_gradients_are_cholesky(l2, precision, close):
     split = leave_one_out(make_sequences(500, 150, random_state=0))
     dense, structured = (
-        InfiniteAutoencoder(l2=l2, solver=solver).fit(split.train) for solver in ("cholesky", "cg")
+        InfiniteAutoencoder(l2=l2, solver=solver, precision=precision).fit(split.train)
+        for solver in ("cholesky", "cg")
     )
     assert dense.n_iterations_ == 0 < structured.n_iterations_
     np.testing.assert_allclose(
@@ -83,6 +83,18 @@ def test_conjugate_gradients_are_cholesky(l2, rows_in_double, close, monkeypatch
         dense.decision_function(split.history),
         atol=close,
     )
+
+
+@pytest.mark.parametrize(("rows_in_double", "taken"), [(60, "float64"), (59, "float32")])
+def test_the_precision_is_chosen_by_rows_unless_it_is_told(rows_in_double, taken, monkeypatch):
+    monkeypatch.setattr(infinite_ae, "DOUBLE_ROWS", rows_in_double)
+    rows = make_sequences(60, 20, random_state=0)
+    models = {
+        precision: InfiniteAutoencoder(solver="cg", precision=precision).fit(rows)
+        for precision in ("auto", "float32", "float64")
+    }
+    np.testing.assert_array_equal(models["auto"].alpha_, models[taken].alpha_)
+    assert (models["float32"].alpha_ != models["float64"].alpha_).any()
 
 
 def test_no_ridge_reproduces_the_rows():
@@ -252,6 +264,7 @@ def test_verbose_tells_the_time_left(solver, monkeypatch, capsys):
         ("solver", "lu"),
         ("verbose", -1),
         ("max_memory", 0),
+        ("precision", "float16"),
         ("n_samples", 1.5),
         ("temperature", 0),
         ("include_original", "yes"),

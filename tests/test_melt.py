@@ -57,6 +57,17 @@ def test_head_and_tail_by_hand():
     assert branches.tail_items.tolist() == [1, 2, 3, 4, 5]
 
 
+def test_lengths_count_up_to_max_length():
+    """Lengths 1 14 18, quantile .75 half-way between the last two: 16 uncut, 15 where N = 16."""
+    rows = Sequences([[0], list(range(14)), list(range(18))])
+    branches = Branches(rows, max_length=16, user_quantile=0.75)
+    assert branches.user_threshold == 15
+    assert branches.head_users.tolist() == [2]
+    assert branches.user_weights(np.array([2])) == 0  # |sin(π/2 (16 - 15 - 1))|
+    assert set(branches.recent(np.full(500, 2)).lengths) == set(range(1, 15))
+    assert Branches(rows, max_length=14, user_quantile=0.75).head_users.tolist() == []
+
+
 def test_the_curriculum_goes_from_the_long_to_the_short():
     long, short = np.array([50]), np.array([10])  # T = 9, N = 50
     assert curriculum(0, long, 9, 40) == 1
@@ -112,24 +123,24 @@ def rows_of_codes(sequences):
 
 @pytest.mark.parametrize("encoder", [SASRec, FMLP])
 def test_user_loss_is_the_plain_loop(encoder, split):
-    twin, branches = (Branches(split.train, 8, n_epochs=10, seed=3) for _ in range(2))
-    module = make_module(branches, encoder, max_length=8)
+    twin, branches = (Branches(split.train, 18, n_epochs=10, seed=3) for _ in range(2))
+    module = make_module(branches, encoder, max_length=18)
     for b in (twin, branches):
         b.start_epoch(4)
     users, expected = branches.head_users, []
     recent = rows_of_codes(twin.recent(users))
     codes, T = rows_of_codes(split.train), branches.user_threshold
     for user, few in zip(users, recent, strict=True):
-        full = codes[user][-8:]
-        w = abs(np.sin(np.pi / 2 * 4 / 10 + np.pi / 2 * (len(full) - T - 1) / max(1, 8 - T - 1)))
+        full = codes[user][-18:]
+        w = abs(np.sin(np.pi / 2 * 4 / 10 + np.pi / 2 * (len(full) - T - 1) / max(1, 18 - T - 1)))
         expected.append(w * (module.user_map(f(module, few)) - f(module, full)) ** 2)
     torch.testing.assert_close(module.user_loss(users), torch.stack(expected).mean())
 
 
 @pytest.mark.parametrize("encoder", [SASRec, FMLP])
 def test_item_loss_is_the_plain_loop(encoder, split):
-    twin, branches = (Branches(split.train, 8, n_epochs=10, seed=3) for _ in range(2))
-    module = make_module(branches, encoder, max_length=8)
+    twin, branches = (Branches(split.train, 18, n_epochs=10, seed=3) for _ in range(2))
+    module = make_module(branches, encoder, max_length=18)
     for b in (twin, branches):
         b.start_epoch(4)
     items, expected = branches.head_items, []
@@ -138,8 +149,8 @@ def test_item_loss_is_the_plain_loop(encoder, split):
     for at, item in enumerate(items):
         own = [f(module, c) for c, w in zip(contexts, which, strict=True) if w == at]
         mean = torch.stack([state + module.user_map(state) for state in own]).mean(0)
-        frequency = min(int((split.train.codes == item).sum()), T + 8)
-        w = abs(np.sin(np.pi / 2 * 4 / 10 + np.pi / 2 * (frequency - T - 1) / 8))
+        frequency = min(int((split.train.codes == item).sum()), T + 18)
+        w = abs(np.sin(np.pi / 2 * 4 / 10 + np.pi / 2 * (frequency - T - 1) / 18))
         e = module.item_embedding.weight[item]
         expected.append((w * (module.item_map(mean) - e)) ** 2)
     torch.testing.assert_close(module.item_loss(items), torch.stack(expected).mean())
@@ -163,8 +174,8 @@ def test_tail_items_are_overwritten_as_by_a_plain_loop(encoder):
 
 
 def test_a_step_takes_all_three_losses(split):
-    seeds = [Branches(split.train, 8, seed=3) for _ in range(2)]
-    module = make_module(seeds[0], max_length=8)
+    seeds = [Branches(split.train, 18, seed=3) for _ in range(2)]
+    module = make_module(seeds[0], max_length=18)
     total = module.extra_loss([])
     module.branches = seeds[1]
     users, items = seeds[1].next_heads()
@@ -190,6 +201,22 @@ def test_head_users_are_ranked_as_by_the_recommender(split):
         np.testing.assert_allclose(
             ours[~head][0], model.item_embeddings_ @ state.numpy(), atol=1e-5
         )
+
+
+@pytest.mark.parametrize(
+    ("max_length", "has_head"), [(20, True), (17, True), (16, False), (5, False)]
+)
+def test_head_users_where_histories_are_cut(max_length, has_head):
+    """A fifth of the histories has 17 items or more; cut to 16 or 5 none is longer than T_u."""
+    rows = make_sequences(200, 50, mean_length=12, random_state=0)
+    base = small_base(max_length=max_length)
+    model = MELT(base, max_epochs=1, random_state=0).fit(rows)
+    assert model.user_threshold_ == min(16, max_length)
+    ours, theirs = (m.decision_function(rows) for m in (model, model.recommender_))
+    head = rows.lengths > 16
+    assert head.sum() == 39
+    np.testing.assert_array_equal(ours[head], theirs[head])
+    assert (ours[~head] != theirs[~head]).any() == has_head
 
 
 def test_fitted_unfitted_and_frozen_recommenders(split):
@@ -262,11 +289,17 @@ def test_a_stored_model_ranks_alike_and_holds_no_history(split):
 
 
 def test_errors(split):
-    with pytest.raises(TypeError, match=r"^recommender: expected one of the neural recommenders"):
-        MELT(Popularity()).fit([[1, 2]])
+    for base in (Popularity(), MELT()):
+        with pytest.raises(TypeError, match=r"^recommender: expected one of the neural recomm"):
+            MELT(base).fit([[1, 2]])
     fitted = small_base().fit([[1, 2], [2, 1]])
-    with pytest.raises(ValueError, match=r"^recommender was fitted on a catalogue of 2 items"):
-        MELT(fitted).fit(split.train)
+    for rows, message in [
+        ([[1, 9], [7, 2]], "of 2 items, X has 4, and 7 is in that of X alone"),
+        ([[1, 1]], "of 2 items, X has 1, and 2 is in that of recommender alone"),
+        ([["1", "2"]], "of 2 items, X has 2, and '1' is in that of X alone"),
+    ]:
+        with pytest.raises(ValueError, match=f"^recommender was fitted on a catalogue {message}"):
+            MELT(fitted).fit(rows)
     with pytest.raises(ValueError, match=r"^max_length must be"):
         MELT(SASRec(max_length=0)).fit([[1, 2]])
     for name, bad in [

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +22,9 @@ __all__ = ["Augmenter", "keep_the_rest", "select", "with_originals"]
 
 class Augmenter(SequenceInput, TransformerMixin, BaseEstimator):
     """Template: ``_recipe(dataset)`` returns the callable that makes the patterns when read."""
+
+    #: Whether the patterns of ``X`` serve, too, and not its histories alone.
+    _reads_patterns = False
 
     @tracked
     @whole
@@ -64,7 +70,9 @@ class Augmenter(SequenceInput, TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : item sequences or SequenceDataset
-            Also rows and items that were not seen in ``fit``.
+            Also rows and items that were not seen in ``fit``. Of a data set the histories are
+            taken: its own patterns and weights are dropped, with a warning, but for
+            :class:`RandomSubsequences` and :class:`TeacherContinuation`, which read them.
 
         Returns
         -------
@@ -78,6 +86,11 @@ class Augmenter(SequenceInput, TransformerMixin, BaseEstimator):
         NotFittedError, ValueError, TypeError
             Before ``fit``; on bad input.
 
+        Warns
+        -----
+        UserWarning
+            When the patterns are made, if ``X`` had weights or patterns that were not "original".
+
         Examples
         --------
         >>> from sklearn_dr4sr.augmentation import SlidingWindow
@@ -87,13 +100,35 @@ class Augmenter(SequenceInput, TransformerMixin, BaseEstimator):
         check_is_fitted(self, "items_")
         self._check_parameters()
         dataset = as_dataset(self._read(X))
-        return SequenceDataset(dataset.histories, self._recipe(dataset))
+        recipe = self._recipe(dataset)
+        if not self._reads_patterns:
+            recipe = partial(_made_of_histories, recipe, dataset, type(self).__name__)
+        return SequenceDataset(dataset.histories, recipe)
 
     def _check_parameters(self) -> None:
         raise NotImplementedError
 
     def _recipe(self, dataset: SequenceDataset) -> Any:
         raise NotImplementedError
+
+
+def _made_of_histories(recipe: Callable, dataset: SequenceDataset, operator: str) -> Any:
+    """Call the recipe; warn of what else the data set holds (not making that only to count it)."""
+    if dataset._table is None:
+        dropped = ["the patterns of the step before"]
+    else:
+        origins = dataset.origin[dataset.origin != "original"]
+        counts = zip(*np.unique(origins, return_counts=True), strict=True)
+        dropped = [f"{count} {origin} patterns" for origin, count in counts]
+        dropped += [] if dataset.weights is None else ["the weights"]
+    if dropped:
+        warnings.warn(
+            f"{operator} makes its patterns of the histories alone and drops "
+            f"{' and '.join(dropped)} of X: pass X.histories if that is meant; to train on both, "
+            "join the two tables with PatternTable.concatenate",
+            stacklevel=2,
+        )
+    return recipe()
 
 
 def select(histories: Sequences, at: np.ndarray, lengths: np.ndarray) -> Sequences:

@@ -26,6 +26,7 @@ class TeacherContinuation(Augmenter):
     Where a history ends nobody knows what follows, and that is where a recommender is asked. A
     teacher that is better than one model, such as a model blended with counted rules, has an
     opinion there; continuations drawn from it make the opinion training data for any recommender.
+    A data set's patterns and weights teach the teacher; what is continued are its histories.
 
     Parameters
     ----------
@@ -87,6 +88,8 @@ class TeacherContinuation(Augmenter):
     >>> list(teacher.fit_transform(rows).patterns)
     [['tea', 'cup', 'pot', 'jam'], ['tea', 'cup', 'pot'], ['cup', 'pot', 'jam', 'tea']]
     """
+
+    _reads_patterns = True  # the teacher, in ``fit``
 
     def __init__(
         self,

@@ -61,6 +61,8 @@ class RandomSubsequences(Augmenter):
     [[1, 2, 3, 4], [3, 4], [1, 3, 4]]
     """
 
+    _reads_patterns = True  # the number and lengths of them
+
     def __init__(
         self,
         *,

@@ -11,6 +11,7 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from .._torch import resolve_device, seed_of
+from ..checkpoint import Checkpoint
 from ..dataset import SequenceDataset
 from ..recommenders.base import SequentialRecommender
 from ..recommenders.batching import Group
@@ -42,9 +43,11 @@ class Branches:
 
     Attributes
     ----------
+    lengths : ndarray of int
+        Of the histories, cut to ``max_length``: longer ones look alike to the encoder.
     user_threshold, item_threshold : float
         T_u and T_i.
-    head_users : ndarray of int, rows of ``histories`` longer than T_u
+    head_users : ndarray of int, rows of ``histories`` whose ``lengths`` are above T_u
     head_items, tail_items : ndarray of int
         Codes of items more frequent than T_i; codes of the others that occur.
     context : ndarray of int
@@ -67,7 +70,7 @@ class Branches:
         if histories is None:
             return
         self.max_length, self.n_steps, self.n_epochs = max_length, n_steps, n_epochs
-        self.lengths = histories.lengths
+        self.lengths = np.minimum(histories.lengths, max_length)
         self.user_threshold = float(np.quantile(self.lengths, user_quantile))
         self.head_users = np.flatnonzero(self.lengths > self.user_threshold)
         self.count = np.bincount(histories.codes, minlength=len(histories.items))
@@ -93,10 +96,10 @@ class Branches:
         return self.user_parts[at], self.item_parts[at]
 
     def user_weights(self, users: np.ndarray) -> np.ndarray:
-        """w_u: of the lengths, cut to N."""
-        size = np.minimum(self.lengths[users], self.max_length)
+        """w_u: of the lengths."""
         width = max(1.0, self.max_length - self.user_threshold - 1)
-        return curriculum(self.epoch / self.n_epochs, size, self.user_threshold, width)
+        progress = self.epoch / self.n_epochs
+        return curriculum(progress, self.lengths[users], self.user_threshold, width)
 
     def item_weights(self, items: np.ndarray) -> np.ndarray:
         """w_i: of the frequencies, cut to T_i + N."""
@@ -104,8 +107,8 @@ class Branches:
         return curriculum(self.epoch / self.n_epochs, size, self.item_threshold, self.max_length)
 
     def recent(self, users: np.ndarray) -> Sequences:
-        """Last r items of each user, r uniform in 1 .. T_u - 1 (at least 1, at most N)."""
-        below = min(max(2, int(np.ceil(self.user_threshold))), self.max_length + 1)
+        """Last r items of each user, r uniform in 1 .. T_u - 1 (at least 1)."""
+        below = max(2, int(np.ceil(self.user_threshold)))
         length = np.minimum(self.rng.integers(1, below, size=len(users)), self.lengths[users])
         end = self.histories.offsets[users + 1]
         return self._cut(end - length, length)
@@ -131,6 +134,14 @@ class Branches:
         offsets = np.concatenate([[0], np.cumsum(length)])
         codes = self.histories.codes[ranges(start, length)]
         return Sequences.from_codes(codes, offsets, self.histories.items)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give what a checkpoint keeps: the rest follows from the number of the epoch."""
+        return {"rng": self.rng.bit_generator.state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Draw on from where another one was."""
+        self.rng.bit_generator.state = state["rng"]
 
     def __reduce__(self) -> tuple:
         return Branches, ()
@@ -271,6 +282,9 @@ class MELTModule(nn.Module):
 class _StartEpoch(Callback):
     """Overwrite the tail items and advance the curriculum at the start of each epoch."""
 
+    def on_train_begin(self, net: SequenceNet, **kwargs: Any) -> None:
+        self.branches_ = net.module_.branches  # where a checkpoint finds their state
+
     def on_epoch_begin(self, net: SequenceNet, **kwargs: Any) -> None:
         net.module_.branches.start_epoch(len(net.history) - 1)
         net.module_.overwrite_tail_items()
@@ -289,7 +303,8 @@ class MELT(SequentialRecommender):
     user_weight, item_weight : float, default=0.1, 0.4
         λ_u and λ_i, weights of the branches' losses; the defaults are those for Beauty.
     user_quantile : float in [0, 1], default=0.8
-        Users whose history is longer than this quantile, T_u, are the head.
+        Users whose history, cut to ``max_length`` items, is longer than this quantile of such
+        lengths, T_u, are the head.
     item_quantile : float in [0, 1], default=0.78
         Items more frequent than this quantile, T_i, are the head.
     max_epochs : int, default=180
@@ -303,6 +318,11 @@ class MELT(SequentialRecommender):
     exclude_seen : bool, default=True
         Keep the items of a history out of its ranking.
     callbacks : list of skorch callbacks or None, default=None
+    checkpoint_dir : str, path or None, default=None
+        As :class:`~sklearn_dr4sr.recommenders.SequentialRecommender`, for both fits: an unfitted
+        recommender without a ``checkpoint_dir`` of its own writes its file here too, and its last
+        state stays until MELT has finished. A keyboard interrupt of the recommender's fit then is
+        one of this fit.
     random_state : int, RandomState or None, default=None
         Also seeds an unfitted recommender that has none of its own.
     verbose : int, default=0
@@ -320,8 +340,8 @@ class MELT(SequentialRecommender):
 
     Notes
     -----
-    f(s) is the recommender's state after s, N its ``max_length``, ``|s|`` a history's length, e_i
-    an item's embedding, W_U and W_I linear maps. The loss of a step is [1]_::
+    f(s) is the recommender's state after s, N its ``max_length``, ``|s|`` the length of a history
+    cut to N, e_i an item's embedding, W_U and W_I linear maps. The loss of a step is [1]_::
 
         L = L_rec + λ_u L_u + λ_i L_i
         L_u = mean over head users of w_u (W_U f(last r of s_u) - f(s_u))^2,  r uniform in [1, T_u)
@@ -338,8 +358,14 @@ class MELT(SequentialRecommender):
     the scores of ``recommender_``. Both branches read the histories, also where there are patterns.
 
     Without a head of users (of items), as where all histories are equally long, there is nothing to
-    learn W_U (W_I) from: tail users then rank by f (no item is overwritten). The head of users is
-    told by the history that is ranked, which may be longer than the one that was trained on.
+    learn W_U (W_I) from: tail users then rank by f (no item is overwritten). So it is where a share
+    of 1 - ``user_quantile`` of the users has N items or more: none is then longer than T_u = N. The
+    head of users is told by the history that is ranked, which may be longer than the one that was
+    trained on. Departure: the published code takes T_u of uncut lengths, and its curriculum divides
+    by N - T_u - 1, which is meaningless from T_u = N - 1 on; below that, both are the same.
+
+    ``save`` takes no MELT, since it holds another recommender; ``joblib.dump`` stores it, and
+    :func:`~sklearn_dr4sr.recommenders.to_onnx` its ranking.
 
     References
     ----------
@@ -358,8 +384,6 @@ class MELT(SequentialRecommender):
     """
 
     _module = MELTModule
-    #: The branches' state is not kept: the recommender may have a checkpoint, what follows has not.
-    checkpoint_dir = None
     #: Tail items are overwritten between epochs: no path of steps that an average could follow.
     ema_decay = 0.0
 
@@ -378,6 +402,7 @@ class MELT(SequentialRecommender):
         weight_decay: float = 0.0,
         exclude_seen: bool = True,
         callbacks: Any = None,
+        checkpoint_dir: Any = None,
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -393,6 +418,7 @@ class MELT(SequentialRecommender):
         self.weight_decay = weight_decay
         self.exclude_seen = exclude_seen
         self.callbacks = callbacks
+        self.checkpoint_dir = checkpoint_dir
         self.random_state = random_state
         self.verbose = verbose
 
@@ -411,8 +437,10 @@ class MELT(SequentialRecommender):
 
     def _check_parameters(self) -> None:
         base = self._base()
-        if not isinstance(base, SequentialRecommender):
-            raise TypeError(f"recommender: expected one of the neural recommenders, got {base!r}")
+        if not isinstance(base, SequentialRecommender) or isinstance(base, MELT):
+            raise TypeError(
+                f"recommender: expected one of the neural recommenders but MELT, got {base!r}"
+            )
         check_number("user_weight", self.user_weight, 0)
         check_number("item_weight", self.item_weight, 0)
         check_number("user_quantile", self.user_quantile, 0, 1)
@@ -422,19 +450,19 @@ class MELT(SequentialRecommender):
 
     def _fit(self, dataset: SequenceDataset, target: np.ndarray | None) -> None:
         base, items = copy.deepcopy(self._base()), dataset.histories.items
+        kept: list[Checkpoint] = []
         if hasattr(base, "items_"):
-            if not np.array_equal(base.items_, items):
-                raise ValueError(
-                    f"recommender was fitted on a catalogue of {len(base.items_)} items, X has "
-                    f"{len(items)}: fit it on the same data, or pass it unfitted"
-                )
+            _check_same_items(base.items_, items)
         else:
             y = None
             if target is not None:
                 y = [items[code] if code >= 0 else None for code in target]
             if base.random_state is None:
                 base.random_state = seed_of(self.random_state)
-            base.fit(dataset, y)
+            if self.checkpoint_dir is None:
+                base.fit(dataset, y)
+            else:
+                kept = self._fit_resumably(base, dataset, y)
         module = base.net_.module_.to(resolve_device(self.device))
         if hasattr(module, "originals"):  # CL4SRec's sequences, which a copy does not hold
             module.originals = base._module_parameters(dataset)["originals"]
@@ -450,6 +478,34 @@ class MELT(SequentialRecommender):
         base.net_.module_ = self.net_.module_.encoder
         base.popularity_ = self.popularity_
         self.recommender_ = base
+        if not self.net_.interrupted:
+            for checkpoint in kept:
+                checkpoint.remove()
+
+    def _fit_resumably(self, base: Any, dataset: SequenceDataset, y: Any) -> list[Checkpoint]:
+        """Fit the recommender, whose checkpoint, returned, stays: with it no fit starts over."""
+        kept: list[Checkpoint] = []
+        given, base._done_with = base.checkpoint_dir, kept.append
+        if given is None:
+            base.checkpoint_dir = self.checkpoint_dir
+        base.fit(dataset, y)
+        if base.net_.interrupted:  # a checkpoint of what followed would fit no finished one
+            raise KeyboardInterrupt
+        base.checkpoint_dir = given
+        del base._done_with
+        return kept
+
+    def _identity(self) -> dict[str, Any]:
+        base = self._base()
+        weights = base.net_.module_.state_dict() if hasattr(base, "items_") else {}
+        return {
+            **super()._identity(),
+            "recommender": {
+                "class": type(base),
+                **base._identity(),
+                "weights": {name: value.cpu().numpy() for name, value in weights.items()},
+            },
+        }
 
     def _make_net(
         self, dataset: SequenceDataset, target: np.ndarray | None, device: torch.device, seed: int
@@ -477,6 +533,17 @@ class MELT(SequentialRecommender):
             "user_loss_weight": self.user_weight,
             "item_loss_weight": self.item_weight,
         }
+
+
+def _check_same_items(fitted: np.ndarray, given: np.ndarray) -> None:
+    if not np.array_equal(fitted, given):
+        ours, theirs = set(given.tolist()), set(fitted.tolist())
+        ids, where = (ours - theirs, "X") if ours - theirs else (theirs - ours, "recommender")
+        raise ValueError(
+            f"recommender was fitted on a catalogue of {len(fitted)} items, X has {len(given)}, "
+            f"and {min(ids)!r} is in that of {where} alone: fit it on the same data, or pass it "
+            "unfitted"
+        )
 
 
 #: Parameters of the recommender that hold for the training of the branches.

@@ -369,16 +369,22 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
         net.module_.eval()
         self.net_ = net
         if checkpoint is not None and not net.interrupted:
-            checkpoint.remove()
+            self._done_with(checkpoint)
+
+    #: What a finished fit does with its checkpoint; a fit that goes on to another keeps it.
+    _done_with = staticmethod(Checkpoint.remove)
+
+    def _identity(self) -> dict[str, Any]:
+        """Parameters that the result of a fit depends on."""
+        unread = ("device", "callbacks", "verbose", "checkpoint_dir")
+        return {k: v for k, v in self.get_params(deep=False).items() if k not in unread}
 
     def _make_checkpoint(
         self, net: SequenceNet, dataset: SequenceDataset, target: np.ndarray | None
     ) -> Checkpoint:
-        unread = ("device", "callbacks", "verbose", "checkpoint_dir")
-        parameters = {k: v for k, v in self.get_params(deep=False).items() if k not in unread}
         data = (dataset.histories, dataset.table, dataset.weights, target)
         name = type(self).__name__
-        identity = fingerprint(name, parameters, *data, *net.identity())
+        identity = fingerprint(name, self._identity(), *data, *net.identity())
         return Checkpoint(self.checkpoint_dir, name, identity)
 
     def _make_net(

@@ -61,7 +61,9 @@ class Storable:
         NotFittedError
             Before ``fit``.
         TypeError
-            If the recommender is none of the package's own models, which alone can be loaded.
+            If the recommender is none of the package's own models, which alone can be loaded, or
+            is :class:`~sklearn_dr4sr.baselines.MELT`, which holds another one; ``joblib.dump``
+            stores these.
         ImportError
             Without safetensors.
 
@@ -85,7 +87,10 @@ class Storable:
         """
         check_is_fitted(self, "items_")
         if type(self) is not _classes().get(type(self).__name__):
-            raise TypeError(f"save: expected one of {', '.join(CLASSES)}, got {type(self)!r}")
+            raise TypeError(
+                f"save: expected one of {', '.join(CLASSES)}, got {type(self)!r}: "
+                "store that by joblib.dump, and load such files only from whom you trust"
+            )
         parameters = {**self.get_params(deep=False), **dict.fromkeys(NOT_STORED)}
         if not isinstance(self.random_state, (int, np.integer)):
             parameters["random_state"] = None
