@@ -341,7 +341,7 @@ def table() -> str:
 
 def parse(words: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
     parser.add_argument("--data", type=Path, help="text file: user, then items in order of time")
     parser.add_argument("--recipe", choices=("baselines", *RECIPES), default="backbone")
     parser.add_argument("--loss", default="bce")
