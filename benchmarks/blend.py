@@ -11,11 +11,13 @@ results/blend-DATA-*.json and the ranks for paired tests.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import joblib
 import numpy as np
 from sklearn.frozen import FrozenEstimator
 
-from benchmarks.recipes import CACHE, backbone_name, blend, shares, student_name
+from benchmarks.recipes import backbone_name, blend, shares, student_name
 from benchmarks.run import describe, evaluate, parse, write
 from sklearn_dr4sr.baselines import SequentialRules
 from sklearn_dr4sr.datasets import load_sequences
@@ -33,9 +35,9 @@ def members(args, seed: int) -> dict[str, dict[str, str]]:
     return {"backbones": backbones, "students": students, "all": backbones | students}
 
 
-def choose(names: dict[str, str], split) -> tuple[RankBlend, dict]:
+def choose(names: dict[str, str], split, cache: Path) -> tuple[RankBlend, dict]:
     """Blend with the weight of the rules that ranks the validation items best."""
-    models = [(m, FrozenEstimator(joblib.load(CACHE / f"{n}.joblib")[0])) for m, n in names.items()]
+    models = [(m, FrozenEstimator(joblib.load(cache / f"{n}.joblib")[0])) for m, n in names.items()]
     named = [*models, ("rules", SequentialRules())]
     blended = blend(named).fit(split.train)
     known = np.flatnonzero([item is not None for item in split.validation])
@@ -55,7 +57,7 @@ def main() -> None:
     args = parse()
     split = leave_one_out(load_sequences(args.data))
     for name, names in members(args, args.first_seed).items():
-        blended, record = choose(names, split)
+        blended, record = choose(names, split, args.cache)
         record["test"], rank = evaluate(blended, split)
         record |= {"data": args.name, "seed": args.first_seed, **describe(args)}
         record["command"] = record["command"].replace("benchmarks.run", "benchmarks.blend")

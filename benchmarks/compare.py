@@ -1,6 +1,7 @@
-"""Compare two results user by user: paired sign-flip permutation of NDCG@20 and Recall@20.
+r"""Compare two results user by user: paired sign-flip permutation of NDCG@20 and Recall@20.
 
-python -m benchmarks.compare Beauty-mined-sasrec-ce-matched-s0 Beauty-backbone-sasrec-ce-s0
+python -m benchmarks.compare Toys-dr4sr-sasrec-ce-matched-patience=10-precision=bfloat16-s0 \
+    Toys-backbone-sasrec-ce-patience=10-precision=bfloat16-s0
 """
 
 from __future__ import annotations

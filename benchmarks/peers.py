@@ -2,10 +2,12 @@
 
     pip install "rectools[torch]" && python -m benchmarks.peers --data Beauty.txt
 
-The same data, widths, blocks, heads, loss (one uniform negative), batch size and length on both
-sides. An epoch is the difference between a fit of three epochs and one of a single epoch, over two,
-so that what each does once is in neither. Wall and CPU seconds, medians; the ratio is of CPU
-seconds, which other work on the machine disturbs least. Writes results/peers.json.
+The same data, widths (RecTools' feed-forward layers are as wide as its states), blocks, heads, loss
+(one uniform negative), batch size and length on both sides. An epoch is the difference between a
+fit of three epochs and one of a single epoch, over two, so that what each does once is in neither.
+Wall and CPU seconds, medians; the ratio is of CPU seconds, which other work on the machine disturbs
+least. Writes results/peers.json. With ``--device cuda`` the ratio is of wall seconds, in
+results/peers-cuda.json; without it hide a GPU (CUDA_VISIBLE_DEVICES=), on which RecTools trains.
 """
 
 from __future__ import annotations
@@ -28,14 +30,15 @@ from sklearn_dr4sr.model_selection import leave_one_out
 from sklearn_dr4sr.recommenders import SASRec
 
 RESULTS = Path(__file__).parent / "results"
-SIZES = {"dropout": 0.5, "n_blocks": 2, "n_heads": 2, "dim": 64, "length": 50, "batch": 256}
+SIZES = {"dropout": 0.5, "n_blocks": 2, "n_heads": 2, "dim": 64, "hidden": 64}
+SIZES |= {"length": 50, "batch": 256}
 
 
 class Ours:
     """This package's SASRec."""
 
-    def __init__(self, histories):
-        self.histories = histories
+    def __init__(self, histories, device):
+        self.histories, self.device = histories, device
 
     def fit(self, epochs):
         model = SASRec(
@@ -43,13 +46,13 @@ class Ours:
             n_layers=SIZES["n_blocks"],
             n_heads=SIZES["n_heads"],
             embedding_dim=SIZES["dim"],
-            hidden_dim=4 * SIZES["dim"],
+            hidden_dim=SIZES["hidden"],
             dropout=SIZES["dropout"],
             max_length=SIZES["length"],
             batch_size=SIZES["batch"],
             max_epochs=epochs,
             random_state=0,
-            device="cpu",
+            device=self.device,
         )
         self.model = model.fit(self.histories)
 
@@ -58,9 +61,10 @@ class Ours:
 
 
 class RecTools:
-    """RecTools' SASRec; its feed-forward layers are four times as wide as its states."""
+    """RecTools' SASRec."""
 
-    def __init__(self, histories):
+    def __init__(self, histories, device):
+        self.device = device
         self.users = np.arange(len(histories))
         self.data = rectools_dataset(histories)
 
@@ -77,7 +81,7 @@ class RecTools:
             n_negatives=1,
             batch_size=SIZES["batch"],
             epochs=epochs,
-            recommend_torch_device="cpu",
+            recommend_torch_device=self.device,
         ).fit(self.data)
 
     def rank(self):
@@ -102,6 +106,9 @@ def rectools_dataset(sequences):
     )
 
 
+SIDES = {"ours": Ours, "rectools": RecTools}
+
+
 def clocked(function, *args) -> np.ndarray:
     """Wall and CPU seconds."""
     start = np.array([time.perf_counter(), time.process_time()])
@@ -115,6 +122,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--rows", type=int, help="only the first rows")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
@@ -122,7 +130,7 @@ def main() -> None:
     if args.rows:
         histories = histories[: args.rows].compact()
     found: dict = {"ours": {"epoch": [], "rank": []}, "rectools": {"epoch": [], "rank": []}}
-    sides = {"ours": Ours(histories), "rectools": RecTools(histories)}
+    sides = {name: side(histories, args.device) for name, side in SIDES.items()}
     for _ in range(args.repeats):
         for name, side in sides.items():
             one, three = clocked(side.fit, 1), clocked(side.fit, 3)
@@ -148,12 +156,15 @@ def main() -> None:
         "date": datetime.date.today().isoformat(),
         "versions": {name: version(name) for name in ("torch", "rectools", "numpy")},
     }
-    seconds = record["seconds"]
-    record["ratio_of_cpu_seconds"] = {
-        what: round(seconds["rectools"][what]["cpu"] / seconds["ours"][what]["cpu"], 2)
+    options = [] if args.device == "cpu" else ["--device", args.device]
+    record["command"] = " ".join([record["command"], *options])
+    seconds, clock = record["seconds"], "wall" if options else "cpu"
+    record[f"ratio_of_{clock}_seconds"] = {
+        what: round(seconds["rectools"][what][clock] / seconds["ours"][what][clock], 2)
         for what in ("epoch", "rank")
     }
-    (RESULTS / "peers.json").write_text(json.dumps(record, indent=1) + "\n")
+    name = "-".join(["peers", *options[1:]])
+    (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(record, indent=1))
 
 

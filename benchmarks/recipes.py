@@ -32,6 +32,27 @@ RECIPES = (
     "taught",
 )
 CACHE = Path(__file__).parent / "cache"
+#: Of a training: what is in a name where it differs.
+DEFAULTS = {
+    "max_epochs": 1000,
+    "patience": 20,
+    "batch_size": 256,
+    "precision": "float32",
+    "device": "auto",
+}
+
+
+def departures(given: dict) -> list[str]:
+    """What a training departs from the defaults in; "auto" mostly means "cpu"."""
+    changed = [
+        key for key, usual in DEFAULTS.items() if given.get(key, usual) not in (usual, "cpu")
+    ]
+    return ["quick"] * given.get("quick", False) + [f"{key}={given[key]}" for key in changed]
+
+
+def checkpoints(args, *parts: str) -> str:
+    """Where a long fit leaves its state: what is killed goes on from there."""
+    return str(args.cache.joinpath("checkpoints", *parts))
 
 
 def original_and(histories: Sequences, extra: PatternTable) -> SequenceDataset:
@@ -60,38 +81,47 @@ def reversed_order(histories: Sequences) -> PatternTable:
     return PatternTable.of(again, np.arange(len(histories)), "augmented")
 
 
-def kept(name: str, stages, what: str, fit):
-    """An estimator that is fitted once and kept with its seconds, for all that need it."""
-    path = CACHE / f"{name}.joblib"
-    CACHE.mkdir(exist_ok=True)
-    with open(path.with_suffix(".lock"), "w") as lock:
+def kept(path: Path, stages, what: str, fit):
+    """What is fitted once and kept with its seconds, for all that need it."""
+    path.parent.mkdir(exist_ok=True, parents=True)
+    with open(path.with_name(f"{path.name}.lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of two runs that need it, one trains and one waits
         if not path.exists():
             fitted = stages(what, fit)
-            keep(name, fitted, stages.seconds[what])
+            keep(path, fitted, stages.seconds[what])
         fitted, stages.seconds[what] = joblib.load(path)
     return fitted
 
 
-def keep(name: str, fitted, seconds: float) -> None:
-    """Write an estimator for :func:`kept`, whole or not at all."""
-    CACHE.mkdir(exist_ok=True)
-    path = CACHE / f"{name}.joblib"
-    joblib.dump((fitted, seconds), path.with_suffix(".part"))
-    path.with_suffix(".part").replace(path)
+def keep(path: Path, fitted, seconds: float) -> None:
+    """Write for :func:`kept`, whole or not at all."""
+    path.parent.mkdir(exist_ok=True, parents=True)
+    part = path.with_name(f"{path.name}.part")
+    joblib.dump((fitted, seconds), part)
+    part.replace(path)
 
 
 def regenerated(train: Sequences, window: int, seed: int, stages, args):
     """X' and its regenerator; a pre-training is kept, for every gamma."""
     data = stages("mine", PatternMiner(window_size=window).fit_transform, train)
 
+    parts = [args.name, f"w{window}", f"K{args.diversity_factor}"]
+    parts += [
+        part for part in departures(vars(args)) if part.startswith("device")
+    ]  # it reads no other
+    name = "-".join([*parts, f"s{seed}"])
+
     def fit():
         return DatasetRegenerator(
-            args.diversity_factor, random_state=seed, verbose=1, device=args.device
+            args.diversity_factor,
+            random_state=seed,
+            verbose=1,
+            device=args.device,
+            checkpoint_dir=checkpoints(args, name),
+            **({"max_epochs": 1, "item_embedding": "random"} if args.quick else {}),
         ).fit(data)
 
-    name = f"{args.name}-w{window}-K{args.diversity_factor}-s{seed}"
-    regenerator = kept(name, stages, "pretrain", fit)
+    regenerator = kept(args.cache / f"{name}.joblib", stages, "pretrain", fit)
     regenerator.set_params(generative_probability=args.generative_probability)
     made = regenerator.transform(data)
     stages("regenerate", lambda: made.table)
@@ -101,13 +131,15 @@ def regenerated(train: Sequences, window: int, seed: int, stages, args):
 def backbone_name(args, seed: int) -> str:
     """What a backbone is kept as: the same for every recipe that is taught by it."""
     chosen = [f"{key}={value}" for key, value in args.set.items()]
-    return "-".join([args.name, args.model.lower(), args.loss, *chosen, f"s{seed}"])
+    parts = [args.name, args.model.lower(), args.loss, *chosen, *departures(vars(args))]
+    return "-".join([*parts, f"s{seed}"])
 
 
 def student_name(args, seed: int, generation: int) -> str:
     """What a student is kept as."""
     chosen = [f"{key}={value}" for key, value in args.continuation.items()]
-    parts = [f"taught{generation}", f"by{args.teachers}", *chosen]
+    parts = ["matched"] * (args.steps_per_epoch == "backbone")
+    parts += [f"taught{generation}", f"by{args.teachers}", *chosen]
     return "-".join([backbone_name(args, seed), *parts])
 
 
@@ -119,18 +151,20 @@ def teachers(split: LeaveOneOutSplit, seed: int, stages, args, model, generation
     """
     named = []
     for s in range(seed, seed + args.teachers):
-        fit = clone(model).set_params(random_state=s).fit
-        backbone = kept(
-            backbone_name(args, s), stages, f"teach{s}", partial(fit, split.train, split.validation)
-        )
+        name = backbone_name(args, s)
+        untrained = clone(model).set_params(random_state=s, checkpoint_dir=checkpoints(args, name))
+        fit = partial(untrained.fit, split.train, split.validation)
+        backbone = kept(args.cache / f"{name}.joblib", stages, f"teach{s}", fit)
         named.append((f"model{s}", FrozenEstimator(backbone)))
     for g in range(1, generation):
+        name = student_name(args, seed, g)
 
-        def fit(g=g):
+        def fit(g=g, name=name):
             data = taught(split, seed, stages, args, model, g)
-            return clone(model).fit(data, split.validation)
+            untrained = clone(model).set_params(checkpoint_dir=checkpoints(args, name))
+            return untrained.fit(data, split.validation)
 
-        student = kept(student_name(args, seed, g), stages, f"student{g}", fit)
+        student = kept(args.cache / f"{name}.joblib", stages, f"student{g}", fit)
         named.append((f"student{g}", FrozenEstimator(student)))
     return [*named, ("rules", SequentialRules())]
 

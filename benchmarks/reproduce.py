@@ -4,9 +4,11 @@
     python -m benchmarks.reproduce --figure 7 --data FOLDER --render
 
 Each cell is one ``benchmarks.run`` in a process of its own; what is in results/ is not run again,
-so a table grows over many calls and an interrupted one goes on where it was (pre-trainings are kept
-as well). ``--hours`` starts nothing new after so long. ``--render`` runs nothing and writes what
-there is to results/tables/. Cells that lack seeds are marked with how many they have.
+so a table grows over many calls. ``--hours`` ends the call after so long: a cell that is stopped
+then goes on after its last whole epoch the next time (pre-trainings are kept as well). Further
+options, such as ``--device cuda``, ``--loss ce`` or ``--quick``, are those of ``benchmarks.run``.
+``--render`` runs nothing and writes what there is to results/tables/. Cells that lack seeds are
+marked with how many they have. The exit status is 1 if a cell failed.
 """
 
 from __future__ import annotations
@@ -24,20 +26,43 @@ from pathlib import Path
 import joblib
 import numpy as np
 
-from benchmarks.run import RESULTS, parse, result_name
+from benchmarks.run import PAPER, parse, recipe_of, result_name, settings
 from sklearn_dr4sr.metrics import holm, ndcg_of_ranks, sign_flip_test
 from sklearn_dr4sr.plotting import PatternWeightsDisplay, RelativeScoreDisplay
 
-FILES = {"Beauty": "Beauty.txt", "Toys": "Toys_and_Games.txt"}
+FILES = {
+    "Beauty": "Beauty.txt",
+    "Toys": "Toys_and_Games.txt",
+    "Sports": "Sports_and_Outdoors.txt",
+    "Yelp": "Yelp.txt",
+    "Gowalla": "Gowalla.txt",
+    "Amazon-book": "Amazon-book.txt",
+}
+FURTHER = ("Sports", "Yelp")  # of the paper's tables, where there is a file
+TABLE_6 = ("Gowalla", "Amazon-book")
+SUPPLY = (
+    "; Gowalla and Amazon-book are not distributed here and have to be supplied: fetch_gowalla() "
+    "and fetch_amazon('Books') of sklearn_dr4sr.datasets fetch them from their origin, and "
+    "SequenceDataset(fetched.sequences).to_text(FILE) writes the file"
+)
 MODELS = ("GRU4Rec", "SASRec", "FMLP", "GNN", "CL4SRec")
-#: The paper's Table 3, N@20: backbone, DR4SR, DR4SR+.
-PAPER = {
+#: Size of X' in millions of interactions, and mean length.
+TABLE_2 = {"Beauty": (0.32, 4.0), "Sports": (0.45, 4.2), "Toys": (0.30, 3.7), "Yelp": (0.52, 4.1)}
+#: N@20: backbone, DR4SR, DR4SR+.
+TABLE_3 = {
     "Beauty": {
         "GRU4Rec": (0.0150, 0.0177, 0.0194),
         "SASRec": (0.0368, 0.0395, 0.0412),
         "FMLP": (0.0394, 0.0421, 0.0449),
         "GNN": (0.0384, 0.0406, 0.0414),
         "CL4SRec": (0.0441, 0.0495, 0.0517),
+    },
+    "Sports": {
+        "GRU4Rec": (0.0115, 0.0135, 0.0151),
+        "SASRec": (0.0194, 0.0220, 0.0235),
+        "FMLP": (0.0217, 0.0230, 0.0253),
+        "GNN": (0.0211, 0.0230, 0.0238),
+        "CL4SRec": (0.0259, 0.0274, 0.0299),
     },
     "Toys": {
         "GRU4Rec": (0.0136, 0.0165, 0.0179),
@@ -46,14 +71,28 @@ PAPER = {
         "GNN": (0.0469, 0.0498, 0.0521),
         "CL4SRec": (0.0530, 0.0551, 0.0567),
     },
+    "Yelp": {
+        "GRU4Rec": (0.0143, 0.0156, 0.0164),
+        "SASRec": (0.0193, 0.0202, 0.0211),
+        "FMLP": (0.0197, 0.0210, 0.0231),
+        "GNN": (0.0166, 0.0175, 0.0184),
+        "CL4SRec": (0.0212, 0.0229, 0.0241),
+    },
 }
-#: Tables 4, Figures 6 and 7: N@20 of SASRec.
-ABLATION = {"Beauty": (0.0365, 0.0181, 0.0026), "Toys": (0.0470, 0.0407, 0.0067)}
-FIGURE_6 = {
-    "Beauty": {1: 0.0365, 3: 0.0372, 5: 0.0385, 7: 0.0385, 9: 0.0383},
-    "Toys": {1: 0.0470, 3: 0.0482, 5: 0.0504, 7: 0.0502, 9: 0.0505},
+#: N@20 of SASRec: without diversity (K = 1, no weights), patterns alone, end to end.
+TABLE_4 = {
+    "Beauty": (0.0365, 0.0181, 0.0026),
+    "Sports": (0.0211, 0.0184, 0.0029),
+    "Toys": (0.0470, 0.0407, 0.0067),
+    "Yelp": (0.0196, 0.0141, 0.0035),
 }
-FIGURE_7 = {"Beauty": {0: 0.0385, 0.1: 0.0398, 0.3: 0.0390, 0.5: 0.0391, 1: 0.0359}, "Toys": {}}
+#: Seconds an epoch and MB of the GPU: without the upper level, with it.
+TABLE_5 = {
+    "Beauty": ((7.618, 1930), (9.476, 2342)),
+    "Sports": ((15.345, 2194), (18.952, 2626)),
+    "Toys": ((13.370, 1968), (14.213, 2382)),
+    "Yelp": ((17.738, 2254), (22.41, 2688)),
+}
 #: Figure 5: what the GNN's graph is built from, what CL4SRec's views are drawn from.
 FIGURE_5 = {
     "Beauty": {
@@ -65,7 +104,11 @@ FIGURE_5 = {
         ("CL4SRec", "augment"): (0.0542, 0.0549),
     },
 }
-CONTROLS = ("twice", "mined", "random", "sliding")
+FIGURE_6 = {
+    "Beauty": {1: 0.0365, 3: 0.0372, 5: 0.0385, 7: 0.0385, 9: 0.0383},
+    "Toys": {1: 0.0470, 3: 0.0482, 5: 0.0504, 7: 0.0502, 9: 0.0505},
+}
+FIGURE_7 = {"Beauty": {0: 0.0385, 0.1: 0.0398, 0.3: 0.0390, 0.5: 0.0391, 1: 0.0359}, "Toys": {}}
 
 
 @dataclass
@@ -88,90 +131,123 @@ class Cell:
             found += [f"--{name}", json.dumps(value) if isinstance(value, dict) else str(value)]
         return found
 
-    def name(self, seed: int) -> str:
-        """The name of its result."""
-        return result_name(parse(self.arguments(Path(), seed)), self.recipe, seed)
+    def label(self) -> str:
+        """The recipe and what departs from its defaults."""
+        args = parse(self.arguments(Path(), 0))
+        label = recipe_of({**vars(args), "settings": settings(args)})
+        return f"{label}, defaults" if label == "dr4sr+" else label
 
 
-def cells(table: int | None, figure: int | None) -> list[Cell]:
+def by_the_paper(**changed) -> dict:
+    """Options of the paper's personalizer, or of what departs from it."""
+    return {"personalizer": {**PAPER, **changed}}
+
+
+def size_controls(data: str, model: str) -> list[Cell]:
+    """X' and what holds as much without being regenerated, at the backbone's steps an epoch."""
+    recipes = ("dr4sr", "twice", "mined", "random", "sliding")
+    return [Cell(data, model, recipe, matched=True) for recipe in recipes]
+
+
+def personalized(data: str, model: str, paper: float | None) -> list[Cell]:
+    """DR4SR+ by the paper's recipe and by the package's defaults."""
+    return [
+        Cell(data, model, "dr4sr+", paper, options=by_the_paper()),
+        Cell(data, model, "dr4sr+"),
+    ]
+
+
+def noise_controls(data: str, model: str) -> list[Cell]:
+    """DR4SR+ with a frozen random network, without noise, and with its weights dealt out.
+
+    The fourth, constant weights, is DR4SR.
+    """
+    options = [by_the_paper(upper_lr=0), by_the_paper(gumbel=False)]
+    options += [{**by_the_paper(), "weights": "permuted"}]
+    return [Cell(data, model, "dr4sr+", options=each) for each in options]
+
+
+def overall(data: str, model: str) -> list[Cell]:
+    """Table 3 (and 6) of one model: backbone, DR4SR, DR4SR+, and all controls."""
+    backbone, dr4sr, plus = TABLE_3.get(data, {}).get(model, (None, None, None))
+    return [
+        Cell(data, model, "backbone", backbone),
+        Cell(data, model, "dr4sr", dr4sr),
+        *personalized(data, model, plus),
+        *noise_controls(data, model),
+        *size_controls(data, model),
+    ]
+
+
+def ablation(data: str) -> list[Cell]:
+    """Table 4, after DR4SR, which lacks no more than the personalizer."""
+    no_diversity, pattern, end_to_end = TABLE_4[data]
+    options = {
+        "paper": by_the_paper(hypergradient="end_to_end"),
+        "defaults": {"personalizer": {"hypergradient": "end_to_end"}},
+    }
+    return [
+        *overall(data, "SASRec"),
+        Cell(data, "SASRec", "dr4sr", no_diversity, options={"diversity-factor": 1}),
+        Cell(data, "SASRec", "pattern", pattern),
+        Cell(data, "SASRec", "dr4sr+", end_to_end, options=options["paper"]),
+        Cell(data, "SASRec", "dr4sr+", options=options["defaults"]),
+    ]
+
+
+def forms(data: str) -> list[Cell]:
+    """Figure 5: graphs and views from the original and from the regenerated data."""
+    points = [
+        Cell(data, model, "dr4sr", paper, options={"set": {name: value}})
+        for (model, name), papers in FIGURE_5[data].items()
+        for value, paper in zip(("original", "regenerated"), papers, strict=True)
+    ]
+    controls = [
+        cell
+        for model in dict.fromkeys(cell.model for cell in points)
+        for cell in (Cell(data, model, "backbone"), *size_controls(data, model))
+    ]
+    return [*points, *controls]
+
+
+def curve(data: str, figure: int) -> list[Cell]:
+    """Figures 6 and 7: K, γ."""
+    if figure == 6:
+        option, usual, papers = "diversity-factor", 5, FIGURE_6[data]
+    else:
+        option, usual = "generative-probability", 0.1
+        papers = {gamma: FIGURE_7[data].get(gamma) for gamma in (0, 0.1, 0.3, 0.5, 1)}
+    points = [
+        Cell(data, "SASRec", "dr4sr", paper, options={option: value} if value != usual else {})
+        for value, paper in papers.items()
+    ]
+    return [*points, Cell(data, "SASRec", "backbone"), *size_controls(data, "SASRec")]
+
+
+def cells(table: int | None, figure: int | None, sets: list[str]) -> list[Cell]:
     """What a table or a figure of the paper holds, and its controls."""
     found = []
-    for data in FILES:
-        backbone, dr4sr, plus = PAPER[data]["SASRec"]
+    for data in sets:
         if table == 2:
-            found += [Cell(data, "SASRec", "dr4sr", dr4sr)]
+            found += [Cell(data, "SASRec", "dr4sr")]
         elif table == 3:
-            for model in MODELS:
-                backbone, dr4sr, plus = PAPER[data][model]
-                found += [
-                    Cell(data, model, "backbone", backbone),
-                    Cell(data, model, "dr4sr", dr4sr),
-                    Cell(data, model, "dr4sr+", plus),
-                    Cell(data, model, "dr4sr", matched=True),
-                    *(Cell(data, model, control, matched=True) for control in CONTROLS),
-                ]
+            found += [cell for model in MODELS for cell in overall(data, model)]
         elif table == 4:
-            no_diversity, pattern, end_to_end = ABLATION[data]
-            found += [
-                Cell(data, "SASRec", "backbone", backbone),
-                Cell(data, "SASRec", "dr4sr+", plus),
-                Cell(data, "SASRec", "dr4sr", no_diversity, options={"diversity-factor": 1}),
-                Cell(data, "SASRec", "pattern", pattern),
-                Cell(
-                    data,
-                    "SASRec",
-                    "dr4sr+",
-                    end_to_end,
-                    options={"personalizer": {"hypergradient": "end_to_end"}},
-                ),
-            ]
+            found += ablation(data)
         elif table == 5:
-            found += [Cell(data, "SASRec", recipe) for recipe in ("dr4sr", "dr4sr+")]
+            found += [Cell(data, "SASRec", recipe) for recipe in ("backbone", "dr4sr")]
+            found += personalized(data, "SASRec", None)
+        elif table == 6:
+            found += overall(data, "SASRec")
         elif figure == 4 and data == "Toys":
-            found += [Cell(data, model, "dr4sr+", PAPER[data][model][2]) for model in MODELS]
+            for model in MODELS:
+                found += personalized(data, model, TABLE_3[data][model][2])
+                found += [Cell(data, model, "dr4sr"), *noise_controls(data, model)]
         elif figure == 5:
-            for (model, name), papers in FIGURE_5[data].items():
-                for value, paper in zip(("original", "regenerated"), papers, strict=True):
-                    found.append(Cell(data, model, "dr4sr", paper, options={"set": {name: value}}))
-        elif figure == 6:
-            for k, paper in FIGURE_6[data].items():
-                options = {"diversity-factor": k} if k != 5 else {}
-                found.append(Cell(data, "SASRec", "dr4sr", paper, options=options))
-        elif figure == 7:
-            for gamma in (0, 0.1, 0.3, 0.5, 1):
-                options = {"generative-probability": gamma} if gamma != 0.1 else {}
-                paper = FIGURE_7[data].get(gamma)
-                found.append(Cell(data, "SASRec", "dr4sr", paper, options=options))
+            found += forms(data)
+        elif figure in (6, 7):
+            found += curve(data, figure)
     return found
-
-
-def run_missing(wanted: list[Cell], args) -> None:
-    """Run what has no result yet, ``n_jobs`` at once, each on its share of the cores."""
-    missing = [
-        (seed, cell)
-        for seed in range(args.seeds)
-        for cell in wanted
-        if not (args.results / f"{cell.name(seed)}.json").exists()
-    ]
-    there = len(wanted) * args.seeds - len(missing)
-    print(f"{there} cells there, {len(missing)} to run", flush=True)
-    deadline = time.monotonic() + 3600 * args.hours
-    threads = max(1, (os.cpu_count() or 1) // args.n_jobs)
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-
-    def work(job: tuple[int, Cell]) -> None:
-        seed, cell = job
-        if time.monotonic() > deadline:
-            return
-        command = [sys.executable, "-m", "benchmarks.run", *cell.arguments(args.data, seed)]
-        command += ["--results", str(args.results)] + ["--max-epochs", "2"] * args.quick
-        print(f"{time.strftime('%H:%M:%S')} {cell.name(seed)}", flush=True)
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
-        if done.returncode:
-            print(f"{cell.name(seed)} failed:\n{done.stderr[-2000:]}", file=sys.stderr, flush=True)
-
-    with ThreadPoolExecutor(args.n_jobs) as pool:
-        list(pool.map(work, missing))
 
 
 @dataclass
@@ -180,21 +256,98 @@ class Shelf:
 
     folder: Path
     seeds: int
+    words: list[str] = field(default_factory=list)  # that every benchmarks.run is given
+    failed: set[str] = field(default_factory=set)
+
+    def arguments(self, cell: Cell, data: Path, seed: int) -> list[str]:
+        """Command line of ``benchmarks.run``: what the cell sets comes last."""
+        return [*self.words, *cell.arguments(data, seed)]
+
+    def name(self, cell: Cell, seed: int) -> str:
+        """The name of a result."""
+        return result_name(parse(self.arguments(cell, Path(), seed)), cell.recipe, seed)
+
+    def names(self, cell: Cell) -> list[str]:
+        """The names of all seeds."""
+        return [self.name(cell, seed) for seed in range(self.seeds)]
 
     def results(self, cell: Cell) -> list[dict]:
         """JSON of each seed that there is."""
-        paths = [self.folder / f"{cell.name(seed)}.json" for seed in range(self.seeds)]
+        paths = [self.folder / f"{name}.json" for name in self.names(cell)]
         return [json.loads(path.read_text()) for path in paths if path.exists()]
 
     def per_user(self, cell: Cell) -> np.ndarray | None:
         """NDCG@20 of every user, mean over seeds."""
-        paths = [self.folder / "ranks" / f"{cell.name(seed)}.npz" for seed in range(self.seeds)]
+        paths = [self.folder / "ranks" / f"{name}.npz" for name in self.names(cell)]
         found = [ndcg_of_ranks(np.load(p)["rank"].astype(int), 20) for p in paths if p.exists()]
         return np.mean(found, axis=0) if found else None
 
     def backbone(self, cell: Cell) -> np.ndarray | None:
         """The same of the same model on the original data."""
         return self.per_user(Cell(cell.data, cell.model, "backbone"))
+
+    def missing(self, cell: Cell) -> str:
+        """Why there is no result."""
+        return "failed" if self.failed.intersection(self.names(cell)) else "not run"
+
+
+def jobs(wanted: list[Cell], shelf: Shelf, data: Path) -> dict[str, list[str]]:
+    """Command lines by the name of the result; the rules first, which no table goes without."""
+    found = {
+        f"{name}-sequentialrules": [
+            *shelf.words,
+            *("--data", str(data / FILES[name]), "--recipe", "baselines"),
+        ]
+        for name in dict.fromkeys(cell.data for cell in wanted)
+    }
+    for seed in range(shelf.seeds):
+        for cell in wanted:
+            found[shelf.name(cell, seed)] = shelf.arguments(cell, data, seed)
+    return found
+
+
+def run_missing(wanted: list[Cell], shelf: Shelf, args) -> None:
+    """Run what has no result yet, ``n_jobs`` at once, each on its share of the cores."""
+    listed = jobs(wanted, shelf, args.data)
+    todo = {name: words for name, words in listed.items() if not has(shelf.folder, name)}
+    print(f"{len(listed) - len(todo)} results there, {len(todo)} to run", flush=True)
+    deadline = time.monotonic() + 3600 * args.hours
+    threads = max(1, (os.cpu_count() or 1) // args.n_jobs)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+
+    def work(name: str) -> None:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return
+        command = [sys.executable, "-m", "benchmarks.run", *todo[name]]
+        print(f"{time.strftime('%H:%M:%S')} {name}", flush=True)
+        try:
+            done = subprocess.run(
+                command,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=left if left < 1e6 else None,  # poll() takes no more than 2**31 ms
+            )
+        except subprocess.TimeoutExpired:
+            print(f"{name} is stopped; it goes on the next time", flush=True)
+            return
+        if done.returncode:
+            shelf.failed.add(name)
+            print(f"{name} failed:\n{done.stderr[-2000:]}", file=sys.stderr, flush=True)
+
+    with ThreadPoolExecutor(args.n_jobs) as pool:
+        list(pool.map(work, todo))
+
+
+def has(folder: Path, name: str) -> bool:
+    """Whether there is a result."""
+    return (folder / f"{name}.json").exists()
+
+
+def line(*cells) -> str:
+    """A row of a table."""
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
 
 
 def render(wanted: list[Cell], shelf: Shelf) -> str:
@@ -211,16 +364,16 @@ def render(wanted: list[Cell], shelf: Shelf) -> str:
         "|" + "---|" * 13,
     ]
     for i, cell in enumerate(wanted):
-        recipe = ", ".join([cell.recipe, *(f"{k} {v}" for k, v in cell.options.items())])
-        row = [cell.data, cell.model, recipe, "yes" if cell.matched else ""]
+        row = [cell.data, cell.model, cell.label(), "yes" if cell.matched else ""]
         row.append(f"{cell.paper:.4f}" if cell.paper else "")
         records = shelf.results(cell)
         if not records:
-            lines.append("| " + " | ".join([*row, "not run", *[""] * 7]) + " |")
+            lines.append(line(*row, shelf.missing(cell), *[""] * 7))
             continue
         scores = [record["test"]["ndcg@20"] for record in records]
         spread = f" ± {np.std(scores, ddof=1):.4f}" if len(scores) > 1 else ""
         row += [f"{np.mean(scores):.4f}{spread}", f"{len(scores)} of {shelf.seeds}"]
+        row[-1] += ", one failed" * (shelf.missing(cell) == "failed")
         row += [f"{gains[i]:+.1%}", f"{p_values[i]:.4f}"] if i in gains else ["", ""]
         rules = shelf.folder / f"{cell.data}-sequentialrules.json"
         known = rules.exists()
@@ -228,25 +381,58 @@ def render(wanted: list[Cell], shelf: Shelf) -> str:
         row.append(f"{np.mean([r['best_step'] for r in records]):.0f}")
         row.append(f"{np.mean([r['seconds']['train'] for r in records]):.0f}")
         row.append(f"{np.mean([r['peak_memory_mb'] for r in records]):.0f}")
-        lines.append("| " + " | ".join(row) + " |")
+        lines.append(line(*row))
     return "\n".join(lines) + "\n"
 
 
 def statistics(wanted: list[Cell], shelf: Shelf) -> str:
     """Table 2: size and mean length of X'."""
-    paper = {"Beauty": (0.32, 4.0), "Toys": (0.30, 3.7)}
     lines = [
         "| data | paper: interactions, mean length | ours | rows |",
         "|---|---|---|---|",
     ]
     for cell in wanted:
-        for record in shelf.results(cell)[:1]:
-            size = record["patterns"] * record["mean_length"] / 1e6
-            lines.append(
-                f"| {cell.data} | {paper[cell.data][0]:.2f} m, {paper[cell.data][1]} "
-                f"| {size:.2f} m, {record['mean_length']:.1f} | {record['patterns']:,} |"
-            )
+        million, length = TABLE_2[cell.data]
+        row = [cell.data, f"{million:.2f} m, {length}"]
+        if records := shelf.results(cell)[:1]:
+            size, mean = records[0]["patterns"], records[0]["mean_length"]
+            row += [f"{size * mean / 1e6:.2f} m, {mean:.1f}", f"{size:,}"]
+        else:
+            row += [shelf.missing(cell), ""]
+        lines.append(line(*row))
     return "\n".join(lines) + "\n"
+
+
+def efficiency(wanted: list[Cell], shelf: Shelf) -> str:
+    """Table 5: seconds an epoch and memory, without and with the upper level."""
+    lines = [
+        "| data | recipe | paper s an epoch | s an epoch (median) | over dr4sr "
+        "| paper MB of the GPU | MB of the GPU | peak MB of the process |",
+        "|" + "---|" * 8,
+    ]
+    seconds = {}
+    for cell in wanted:
+        without, with_upper = TABLE_5[cell.data]
+        paper = {"dr4sr": without, "dr4sr+": with_upper}.get(cell.recipe, ("", ""))
+        if not (records := shelf.results(cell)):
+            missing = shelf.missing(cell)
+            lines.append(line(cell.data, cell.label(), paper[0], missing, "", paper[1], "", ""))
+            continue
+        key = (cell.data, cell.label())
+        seconds[key] = np.median(np.concatenate([np.ravel(r["epoch_seconds"]) for r in records]))
+        base = seconds.get((cell.data, "dr4sr"))
+        over = f"{seconds[key] / base:.2f}" if base and cell.recipe == "dr4sr+" else ""
+        device = [r["peak_device_memory_mb"] for r in records if "peak_device_memory_mb" in r]
+        lines.append(
+            line(
+                *key,
+                *(paper[0], f"{seconds[key]:.3f}", over),
+                *(paper[1], f"{np.median(device):.0f}" if device else ""),
+                f"{np.median([r['peak_memory_mb'] for r in records]):.0f}",
+            )
+        )
+    note = "The paper does not say what it calls BASE: it is taken for DR4SR, the same data.\n"
+    return "\n".join(lines) + "\n\n" + note
 
 
 def draw(wanted: list[Cell], shelf: Shelf, figure: int, path: Path) -> None:
@@ -261,9 +447,10 @@ def draw(wanted: list[Cell], shelf: Shelf, figure: int, path: Path) -> None:
         7: ("generative-probability", "γ"),
     }[figure]
     default = {6: 5, 7: 0.1}[figure]
-    _, axes = plt.subplots(1, len(FILES), figsize=(9, 3.5), layout="constrained")
-    for ax, data in zip(axes, FILES, strict=True):
-        mine = [cell for cell in wanted if cell.data == data]
+    _, axes = plt.subplots(1, len(FIGURE_6), figsize=(9, 3.5), layout="constrained")
+    for ax, data in zip(axes, FIGURE_6, strict=True):
+        points = [cell for cell in wanted if cell.recipe == "dr4sr" and not cell.matched]
+        mine = [cell for cell in points if cell.data == data]
         x = np.array([cell.options.get(option, default) for cell in mine], dtype=float)
         ours = [
             np.mean([record["test"]["ndcg@20"] for record in shelf.results(cell)] or [np.nan])
@@ -284,6 +471,7 @@ def draw_relative(wanted: list[Cell], shelf: Shelf, path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
+    wanted = [cell for cell in wanted if "set" in cell.options]
     models = {cell.model: next(iter(cell.options["set"])) for cell in wanted}
     _, axes = plt.subplots(1, len(models), figsize=(10, 3.5), layout="constrained")
     for ax, (model, option) in zip(axes, models.items(), strict=True):
@@ -300,51 +488,69 @@ def draw_relative(wanted: list[Cell], shelf: Shelf, path: Path) -> None:
     plt.savefig(path, dpi=120)
 
 
-def draw_weights(wanted: list[Cell], folder: Path, path: Path) -> None:
+def draw_weights(wanted: list[Cell], shelf: Shelf, path: Path) -> None:
     """The weights that each target model's personalizer has learned (Figure 4), as far as run."""
-    stored = {cell.model: folder / "weights" / f"{cell.name(0)}.joblib" for cell in wanted}
-    weighted = {model: joblib.load(file) for model, file in stored.items() if file.exists()}
+    titles = {"dr4sr+, recipe=paper": "", "dr4sr+, defaults": ", defaults"}
+    weighted = {}
+    for cell in wanted:
+        stored = shelf.folder / "weights" / f"{shelf.name(cell, 0)}.joblib"
+        if cell.label() in titles and stored.exists():
+            weighted[cell.model + titles[cell.label()]] = joblib.load(stored)
     if weighted:
         PatternWeightsDisplay(weighted).plot(by="position").figure_.savefig(path, dpi=120)
 
 
-def main() -> None:
-    """Run what is missing, then render what there is."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def read_arguments() -> argparse.Namespace:
+    """Read the command line; ``words`` are for ``benchmarks.run``."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--table", type=int, choices=(2, 3, 4, 5, 6))
     which.add_argument("--figure", type=int, choices=(4, 5, 6, 7))
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--n-jobs", type=int, default=1)
-    parser.add_argument("--hours", type=float, default=1e6, help="start nothing new after so long")
-    parser.add_argument("--quick", action="store_true", help="two epochs each, to try it")
+    parser.add_argument(
+        "--hours", type=float, default=np.inf, help="stop after so long, to go on another time"
+    )
     parser.add_argument("--render", action="store_true", help="run nothing")
-    args = parser.parse_args()
-    if args.table == 6:
-        parser.error(
-            "Table 6 is Gowalla and Amazon-book, which are not distributed here: fetch_gowalla() "
-            "and fetch_amazon('Books') of sklearn_dr4sr.datasets fetch them from their origin, and "
-            "SequenceDataset(fetched.sequences).to_text(FILE) writes what python -m benchmarks.run "
-            "--data FILE --recipe backbone, then dr4sr and dr4sr+, takes"
-        )
-    args.results = RESULTS.parent / "cache" / "quick" if args.quick else RESULTS
-    wanted, shelf = cells(args.table, args.figure), Shelf(args.results, args.seeds)
+    args, args.words = parser.parse_known_args()
+    there = {data for data, file in FILES.items() if (args.data / file).exists()}
+    args.sets = list(TABLE_6) if args.table == 6 else ["Beauty", "Toys"]
+    if args.table in (2, 3, 4, 5):
+        args.sets += [data for data in FURTHER if data in there]
+    wanted = cells(args.table, args.figure, args.sets)
+    args.there = [cell for cell in wanted if cell.data in there]
+    if not args.render and not args.there:
+        files = ", ".join(dict.fromkeys(FILES[cell.data] for cell in wanted))
+        supply = SUPPLY if args.table == 6 else ""
+        parser.error(f"--data {args.data}: {files} expected, none is there{supply}")
+    for data in dict.fromkeys(cell.data for cell in wanted if cell.data not in there):
+        print(f"{args.data / FILES[data]} is not there: {data} is not run")
+    args.results = parse(["--data", "", *args.words]).results
+    args.wanted = wanted
+    return args
+
+
+def main() -> int:
+    """Run what is missing, then render what there is; 1 if a cell failed."""
+    args = read_arguments()
+    wanted, shelf = args.wanted, Shelf(args.results, args.seeds, args.words)
     if not args.render:
-        run_missing(wanted, args)
+        run_missing(args.there, shelf, args)
     name = f"table-{args.table}" if args.table else f"figure-{args.figure}"
-    text = statistics(wanted, shelf) if args.table == 2 else render(wanted, shelf)
+    text = {2: statistics, 5: efficiency}.get(args.table, render)(wanted, shelf)
     folder = args.results / "tables"
     folder.mkdir(exist_ok=True, parents=True)
     (folder / f"{name}.md").write_text(text)
     if args.figure == 4:
-        draw_weights(wanted, args.results, folder / f"{name}.png")
+        draw_weights(wanted, shelf, folder / f"{name}.png")
     elif args.figure == 5:
         draw_relative(wanted, shelf, folder / f"{name}.png")
     elif args.figure in (6, 7):
         draw(wanted, shelf, args.figure, folder / f"{name}.png")
     print(text)
+    return int(bool(shelf.failed))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -13,6 +13,8 @@ windows of the miner's size), ``shuffled`` (original + seven copies in nearly it
 ``--steps-per-epoch backbone`` validates every recipe after as many optimizer steps as the backbone
 takes in an epoch, so that patience means the same number of steps for all. ``test_with_rules`` in
 the JSON is the model blended with sequential rules at ranking. ``--table`` prints all results.
+A run that was killed goes on after its last whole epoch when it is started again. ``--quick`` tries
+a recipe on few rows and epochs, with results and pre-trainings of its own.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import datetime
 import json
 import platform
 import resource
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -37,10 +40,15 @@ from sklearn.frozen import FrozenEstimator
 
 import sklearn_dr4sr
 from benchmarks.recipes import (
+    CACHE,
+    DEFAULTS,
     RECIPES,
     backbone_name,
     blend,
+    checkpoints,
+    departures,
     keep,
+    kept,
     student_name,
     teachers,
     training_data,
@@ -60,6 +68,12 @@ WINDOW = {"Beauty": 5}
 MODELS = {m.__name__: m for m in (SASRec, GRU4Rec, FMLP, GNN, CL4SRec, BSARec)}
 #: The strong setting of a cross-entropy SASRec.
 STRONG = {("SASRec", "ce"): {"hidden_dim": 256, "input_norm": True}}
+#: Parameters that a recommender, a personalizer and a teacher's continuation have alike.
+SHARED = ("hidden_dim", "temperature")
+#: A trial: the first rows, few epochs, upper steps at once, and no file of the real runs.
+QUICK_ROWS = 1000
+QUICK = {"max_epochs": 2, "results": CACHE / "quick", "cache": CACHE / "quick" / "cache"}
+QUICK_PERSONALIZER = {"warmup_epochs": 1, "inner_steps": 2}
 
 
 #: The paper's personalizer, as its code runs it. The code leaves the factor η = 1e-3 before the
@@ -153,8 +167,18 @@ def settings(args) -> dict:
     weights = {"weights": args.weights} if args.weights != "joint" else {}
     weights |= {"teachers": args.teachers} if args.teachers > 1 else {}
     weights |= {"generation": args.generation} if args.generation > 1 else {}
-    personalizer = {"recipe": "paper"} if args.personalizer == PAPER else args.personalizer
-    return {**args.set, **personalizer, **args.origin_weights, **args.continuation, **weights}
+    personalizer, paper = args.personalizer, {}
+    if personalizer.keys() >= PAPER.keys():
+        paper = {"recipe": "paper"}
+        personalizer = {k: v for k, v in personalizer.items() if k not in PAPER or PAPER[k] != v}
+    learned = {**paper, **named("personalizer", personalizer)}
+    continuation = named("continuation", args.continuation)
+    return {**args.set, **learned, **args.origin_weights, **continuation, **weights}
+
+
+def named(group: str, parameters: dict) -> dict:
+    """Parameters by names that those of no other group have."""
+    return {f"{group}.{key}" if key in SHARED else key: v for key, v in parameters.items()}
 
 
 def weighted_by_origin(data: SequenceDataset, weights: dict) -> SequenceDataset:
@@ -167,20 +191,32 @@ def weighted_by_origin(data: SequenceDataset, weights: dict) -> SequenceDataset:
     )
 
 
-def personalized(data: SequenceDataset, model, validation, seed: int, args):
+def personalized(data: SequenceDataset, model, validation, seed: int, args, stages: Stages):
     """The recommender on learned weights: trained jointly, anew, or anew with them dealt out."""
-    personalizer = DatasetPersonalizer(model, random_state=seed, **args.personalizer)
-    personalizer.fit(data, validation)
-    weighted = personalizer.transform(data)
+    result = result_name(args, "dr4sr+", seed)
+    joint = result_name(argparse.Namespace(**{**vars(args), "weights": "joint"}), "dr4sr+", seed)
+    path = args.cache / f"{joint}.joblib"
+
+    def fit():
+        parameters = {**(QUICK_PERSONALIZER if args.quick else {}), **args.personalizer}
+        folder = checkpoints(args, result, "personalize")
+        recommender = clone(model).set_params(checkpoint_dir=folder)
+        personalizer = DatasetPersonalizer(recommender, random_state=seed, **parameters)
+        personalizer.fit(data, validation)
+        return personalizer.recommender_, personalizer.transform(data)
+
     if args.weights == "joint":
+        recommender, weighted = stages("train", fit)
+        keep(path, (recommender, weighted), stages.seconds["train"])
         folder = args.results / "weights"
         folder.mkdir(exist_ok=True, parents=True)
-        joblib.dump(weighted, folder / f"{result_name(args, 'dr4sr+', seed)}.joblib")
-        return personalizer.recommender_
+        joblib.dump(weighted, folder / f"{joint}.joblib")
+        return recommender
+    _, weighted = kept(path, stages, "personalize", fit)
     if args.weights == "permuted":
         dealt = np.random.default_rng(seed).permutation(weighted.weights)
         weighted = SequenceDataset(data.histories, data.table, dealt)
-    return model.fit(weighted, validation)
+    return stages("train", model.fit, weighted, validation)
 
 
 def result_name(args, recipe: str, seed: int) -> str:
@@ -191,7 +227,7 @@ def result_name(args, recipe: str, seed: int) -> str:
     if recipe in ("random", "dr4sr", "dr4sr+"):
         parts += [f"K{args.diversity_factor}"] * (args.diversity_factor != 5)
         parts += [f"g{args.generative_probability:g}"] * (args.generative_probability != 0.1)
-    return "-".join([*parts, f"s{seed}"])
+    return "-".join([*parts, *departures(vars(args)), f"s{seed}"])
 
 
 def recommender(split, seed: int, args):
@@ -214,25 +250,31 @@ def recommender(split, seed: int, args):
 
 def run(split, recipe: str, seed: int, args) -> None:
     """Train one recipe with one seed."""
-    stages = Stages()
+    stages, name = Stages(), result_name(args, recipe, seed)
     window = WINDOW.get(args.name, 10)
     model = recommender(split, seed, args)
     data, notes = training_data(recipe, split, window, seed, stages, args, clone(model))
     data = weighted_by_origin(data, args.origin_weights)
+    model.set_params(checkpoint_dir=checkpoints(args, name, "train"))
     if recipe == "dr4sr+":
-        model = stages("train", personalized, data, model, split.validation, seed, args)
+        model = personalized(data, model, split.validation, seed, args, stages)
     else:
         stages("train", model.fit, data, split.validation)
+    # of a training that was taken up again the clock saw only the end
+    before = round(sum(epoch["dur"] for epoch in model.history_), 2)
+    stages.seconds["train"] = max(stages.seconds["train"], before)
     if recipe == "backbone":
-        keep(backbone_name(args, seed), model, stages.seconds["train"])
+        path = args.cache / f"{backbone_name(args, seed)}.joblib"
+        keep(path, model, stages.seconds["train"])
     metrics, rank = stages("evaluate", evaluate, model, split)
     own = [("model", FrozenEstimator(model)), ("rules", SequentialRules())]
     blended, _ = evaluate(blend(own).fit(split.train), split)
     if recipe == "taught":
-        keep(student_name(args, seed, args.generation), model, stages.seconds["train"])
-        named = teachers(split, seed, stages, args, model, args.generation)
-        for name, of in (("teacher", []), ("teacher_and_student", own[:1])):
-            notes[f"test_of_{name}"], _ = evaluate(blend([*of, *named]).fit(split.train), split)
+        path = args.cache / f"{student_name(args, seed, args.generation)}.joblib"
+        keep(path, model, stages.seconds["train"])
+        taught_by = teachers(split, seed, stages, args, model, args.generation)
+        for who, of in (("teacher", []), ("teacher_and_student", own[:1])):
+            notes[f"test_of_{who}"], _ = evaluate(blend([*of, *taught_by]).fit(split.train), split)
     epochs = model.history_
     record = {
         "dataset": args.name,
@@ -258,11 +300,14 @@ def run(split, recipe: str, seed: int, args) -> None:
         "validation": [round(e["valid_ndcg"], 5) for e in epochs],
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         **describe_device(args.device),
-        "parameters": {k: v for k, v in model.get_params().items() if not callable(v)},
+        "parameters": {
+            k: v for k, v in model.get_params().items() if not callable(v) and k != "checkpoint_dir"
+        },
         **notes,
         **describe(args),
     }
-    write(args.results, result_name(args, recipe, seed), record, rank)
+    write(args.results, name, record, rank)
+    shutil.rmtree(checkpoints(args, name), ignore_errors=True)
 
 
 def recipe_of(record: dict) -> str:
@@ -271,7 +316,8 @@ def recipe_of(record: dict) -> str:
     if record["recipe"] in ("random", "dr4sr", "dr4sr+"):
         k, gamma = record.get("diversity_factor", 5), record.get("generative_probability", 0.1)
         parts += [f"K={k}"] * (k != 5) + [f"γ={gamma:g}"] * (gamma != 0.1)
-    return ", ".join([*parts, *(f"{k}={v}" for k, v in record.get("settings", {}).items())])
+    parts += [f"{k}={v}" for k, v in record.get("settings", {}).items()]
+    return ", ".join([*parts, *departures(record.get("parameters", {}))])
 
 
 def table() -> str:
@@ -300,19 +346,21 @@ def table() -> str:
 
 def parse(words: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
     parser.add_argument("--data", type=Path, help="text file: user, then items in order of time")
     parser.add_argument("--recipe", choices=("baselines", *RECIPES), default="backbone")
     parser.add_argument("--loss", default="bce")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--max-epochs", type=int, default=1000)
-    parser.add_argument("--patience", type=int, default=20)
-    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--max-epochs", type=int, default=DEFAULTS["max_epochs"])
+    parser.add_argument("--patience", type=int, default=DEFAULTS["patience"])
+    parser.add_argument("--batch-size", type=int, default=DEFAULTS["batch_size"])
     parser.add_argument("--steps-per-epoch", choices=("data", "backbone"), default="data")
     parser.add_argument("--model", choices=sorted(MODELS), default="SASRec")
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--device", default="auto")
+    parser.add_argument(
+        "--precision", choices=("float32", "bfloat16"), default=DEFAULTS["precision"]
+    )
+    parser.add_argument("--device", default=DEFAULTS["device"])
     parser.add_argument("--diversity-factor", type=int, default=5, help="K")
     parser.add_argument("--generative-probability", type=float, default=0.1, help="gamma")
     parser.add_argument("--set", type=json.loads, default={}, help="model parameters as JSON")
@@ -332,8 +380,13 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
         help="dr4sr+: the jointly trained model, or a new one on its weights, or on them shuffled",
     )
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="folder of what is fitted once")
+    parser.add_argument("--quick", action="store_true", help="few rows and epochs, to try it")
     parser.add_argument("--table", action="store_true")
     args = parser.parse_args(words)
+    if args.quick:
+        parser.set_defaults(**QUICK)
+        args = parser.parse_args(words)
     if args.data is None and not args.table:
         parser.error("--data is needed, or --table")
     args.name = args.data and args.data.stem.split("_")[0]
@@ -346,7 +399,8 @@ def main() -> None:
     if args.table:
         print(table())
         return
-    split = leave_one_out(load_sequences(args.data))
+    sequences = load_sequences(args.data)
+    split = leave_one_out(sequences[:QUICK_ROWS].compact() if args.quick else sequences)
     if args.recipe == "baselines":
         run_baselines(split, args)
         return

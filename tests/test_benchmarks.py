@@ -1,0 +1,309 @@
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sklearn_dr4sr import DatasetPersonalizer, SequenceDataset
+from sklearn_dr4sr.augmentation import TeacherContinuation
+from sklearn_dr4sr.checkpoint import read
+from sklearn_dr4sr.datasets import load_sequences, make_sequences
+from sklearn_dr4sr.model_selection import leave_one_out
+
+growth = pytest.importorskip("benchmarks.growth", reason="needs the repository")
+from benchmarks import recipes, reproduce, run  # noqa: E402
+
+ROOT = Path(run.__file__).parents[1]
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A folder with a small file of each of the two data sets."""
+    for seed, file in enumerate(("Beauty.txt", "Toys_and_Games.txt")):
+        rows = make_sequences(60, 30, random_state=seed)
+        SequenceDataset(rows).to_text(tmp_path / file)
+    return tmp_path
+
+
+def words_of(data, *further):
+    folders = ["--results", str(data / "results"), "--cache", str(data / "cache")]
+    return [*folders, "--batch-size", "16", "--device", "cpu", *further]
+
+
+def train(data, recipe, *further):
+    """One run in this process; the name of its result."""
+    words = ["--data", str(data / "Beauty.txt"), "--recipe", recipe]
+    args = run.parse([*words, *words_of(data, *further)])
+    split = leave_one_out(load_sequences(args.data))
+    run.run(split, recipe, 0, args)
+    return run.result_name(args, recipe, 0)
+
+
+def made_result(folder, name, ndcg, ranks, **further):
+    """Files of a result, as ``run.write`` leaves them."""
+    record = {
+        "test": {"ndcg@20": ndcg},
+        "best_step": 10,
+        "seconds": {"train": 5.0},
+        "epoch_seconds": [1.0, 2.0, 9.0],
+        "peak_memory_mb": 700,
+        **further,
+    }
+    run.write(folder, name, record, np.array(ranks))
+
+
+def test_every_option_that_changes_a_result_is_in_its_name():
+    hidden, origin = '{"hidden_dim": 32}', '{"mined": 0.5}'
+    variants = [
+        [],
+        ["--max-epochs", "2"],
+        ["--patience", "4"],
+        ["--batch-size", "64"],
+        ["--precision", "bfloat16"],
+        ["--device", "cuda"],
+        ["--quick"],
+        ["--loss", "ce"],
+        ["--model", "GNN"],
+        ["--steps-per-epoch", "backbone"],
+        ["--diversity-factor", "3"],
+        ["--generative-probability", "0.3"],
+        ["--set", hidden],
+        ["--personalizer", hidden],
+        ["--set", '{"temperature": 2}'],
+        ["--personalizer", '{"temperature": 2}'],
+        ["--continuation", '{"temperature": 2}'],
+        ["--personalizer", json.dumps(run.PAPER)],
+        ["--personalizer", json.dumps({**run.PAPER, "hypergradient": "end_to_end"})],
+        ["--personalizer", '{"hypergradient": "end_to_end"}'],
+        ["--origin-weights", origin],
+        ["--weights", "permuted"],
+        ["--teachers", "2"],
+        ["--generation", "2"],
+    ]
+    named = {}
+    for words in variants:
+        name = run.result_name(run.parse(["--data", "Beauty.txt", *words]), "dr4sr+", 0)
+        assert name not in named, (words, named[name])
+        assert len(name) < 200  # file systems take 255 bytes, with what is appended
+        named[name] = words
+    training = ([], *variants[1:9], ["--set", hidden])
+    kept = {
+        recipes.backbone_name(run.parse(["--data", "Beauty.txt", *words]), 0) for words in training
+    }
+    assert len(kept) == len(training)
+
+
+def test_parameters_that_two_groups_have_are_told_apart():
+    groups = [DatasetPersonalizer(None), TeacherContinuation(), *(m() for m in run.MODELS.values())]
+    names = [set(group.get_params(deep=False)) for group in groups]
+    upper, teacher, models = names[0], names[1], set.union(*names[2:])
+    common = (upper & teacher) | (upper & models) | (teacher & models)
+    assert common - {"random_state", "verbose"} == set(run.SHARED)  # these two are given once
+
+
+def test_results_in_the_repository_have_the_names_of_their_commands():
+    found = [path for path in run.RESULTS.glob("*-s?.json") if path.stem.count("-backbone-")]
+    assert found
+    for path in found:
+        record = json.loads(path.read_text())
+        given = {**record["parameters"], "quick": False}
+        assert recipes.departures(given) == [
+            part for part in path.stem.split("-") if part.partition("=")[0] in recipes.DEFAULTS
+        ]
+
+
+def test_quick_runs_keep_out_of_the_real_folders():
+    args = run.parse(["--data", "Beauty.txt", "--quick"])
+    assert args.max_epochs == 2
+    for folder in (args.results, args.cache):
+        assert folder not in (run.RESULTS, recipes.CACHE)
+        assert recipes.CACHE / "quick" in (folder, *folder.parents)
+    assert run.parse(["--data", "Beauty.txt", "--quick", "--max-epochs", "1"]).max_epochs == 1
+    usual = run.parse(["--data", "Beauty.txt"])
+    assert (usual.results, usual.cache, usual.max_epochs) == (run.RESULTS, recipes.CACHE, 1000)
+
+
+def test_a_cell_writes_where_it_is_told_and_leaves_no_checkpoint(data):
+    before = sorted(recipes.CACHE.rglob("*")) if recipes.CACHE.exists() else []
+    name = train(data, "dr4sr+", "--quick")
+    record = json.loads((data / "results" / f"{name}.json").read_text())
+    assert record["epochs"] == 2
+    assert "checkpoint_dir" not in record["parameters"]
+    kept = {path.name for path in (data / "cache").glob("*.joblib")}
+    assert kept == {"Beauty-w5-K5-s0.joblib", f"{name}.joblib"}
+    assert not list((data / "cache").rglob("*.checkpoint"))
+    assert (sorted(recipes.CACHE.rglob("*")) if recipes.CACHE.exists() else []) == before
+    permuted = train(data, "dr4sr+", "--quick", "--weights", "permuted")  # trains no personalizer
+    seconds = json.loads((data / "results" / f"{permuted}.json").read_text())["seconds"]
+    assert seconds["personalize"] == record["seconds"]["train"]
+
+
+def test_a_killed_cell_goes_on_where_it_was(data, capsys):
+    """Killed after some epochs, it ends as one that was not killed, and trains no epoch twice."""
+    further = ["--max-epochs", "40", "--patience", "40"]
+    words = words_of(data, *further)
+    command = [sys.executable, "-m", "benchmarks.run", "--data", str(data / "Beauty.txt"), *words]
+    killed = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    checkpoints = data / "cache" / "checkpoints"
+    deadline = time.monotonic() + 300
+    while not list(checkpoints.rglob("*.checkpoint")):
+        assert killed.poll() is None, "it ended before it was killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    results = data / "results"
+    assert not results.exists()
+    (left,) = checkpoints.rglob("*.checkpoint")
+    done = len(read(left)["history"])
+    name = train(data, "backbone", *further)
+    assert len(re.findall(r"^ +\d+ ", capsys.readouterr().out, re.MULTILINE)) == 40 - done < 40
+    resumed = json.loads((results / f"{name}.json").read_text())
+    rank = np.load(results / "ranks" / f"{name}.npz")["rank"]
+    (results / f"{name}.json").unlink()
+    assert train(data, "backbone", *further) == name
+    whole = json.loads((results / f"{name}.json").read_text())
+    assert resumed["epochs"] == whole["epochs"] == 40
+    assert resumed["validation"] == whole["validation"]
+    np.testing.assert_array_equal(np.load(results / "ranks" / f"{name}.npz")["rank"], rank)
+    assert resumed["seconds"]["train"] >= sum(resumed["epoch_seconds"]) - 0.5
+    assert not list(checkpoints.rglob("*.checkpoint"))
+
+
+def call_reproduce(monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["reproduce", *words])
+    return reproduce.main()
+
+
+def test_reproduce_runs_the_rules_first_and_tells_what_failed(data, monkeypatch, capsys):
+    started = []
+
+    def fake(command, **options):
+        assert command[:3] == [sys.executable, "-m", "benchmarks.run"]
+        started.append(run.parse(command[3:]))
+        return Namespace(returncode=int(started[-1].recipe == "backbone"), stderr="no memory")
+
+    monkeypatch.setattr(reproduce.subprocess, "run", fake)
+    words = words_of(data, "--max-epochs", "1")
+    status = call_reproduce(monkeypatch, "--table", "5", "--data", str(data), *words)
+    assert status == 1
+    assert [args.recipe for args in started[:2]] == ["baselines", "baselines"]
+    assert {args.max_epochs for args in started} == {1}
+    plus = [args for args in started if args.recipe == "dr4sr+" and args.name == "Beauty"]
+    assert [args.personalizer for args in plus] == [run.PAPER, {}]
+    said = capsys.readouterr()
+    assert "no memory" in said.err
+    rows = [row for row in said.out.splitlines() if row.startswith("| Beauty")]
+    assert [row.split(" | ")[3] for row in rows] == ["failed", "not run", "not run", "not run"]
+    assert (data / "results" / "tables" / "table-5.md").read_text() in said.out
+
+
+def test_reproduce_stops_cells_at_the_end_of_its_time(data, monkeypatch):
+    def fake(command, timeout, **options):
+        assert 0 < timeout <= 3600
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(reproduce.subprocess, "run", fake)
+    words = ["--figure", "4", "--data", str(data), "--hours", "1", *words_of(data)]
+    assert call_reproduce(monkeypatch, *words) == 0  # it goes on the next time
+
+
+@pytest.mark.parametrize("which", [("--figure", "4"), ("--table", "3"), ("--table", "6")])
+def test_reproduce_refuses_a_folder_without_the_files(which, tmp_path, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as ended:
+        call_reproduce(monkeypatch, *which, "--data", str(tmp_path / "none"))
+    assert ended.value.code == 2
+    message = capsys.readouterr().err
+    assert str(tmp_path / "none") in message
+    assert ("have to be supplied" in message) == (which[1] == "6")
+
+
+def test_cells_of_the_files_that_there_are(data, monkeypatch):
+    (data / "Yelp.txt").write_text("")
+    monkeypatch.setattr(sys, "argv", ["reproduce", "--table", "3", "--data", str(data)])
+    assert reproduce.read_arguments().sets == ["Beauty", "Toys", "Yelp"]
+    for table, figure in [(2, None), (3, None), (4, None), (5, None), (None, 4), (None, 6)]:
+        cells = reproduce.cells(
+            table, figure, ["Beauty", "Toys", "Sports", "Yelp"][: 4 if table else 2]
+        )
+        shelf = reproduce.Shelf(data, 1)
+        names = [shelf.name(cell, 0) for cell in cells]
+        assert len(set(names)) == len(names) > 0
+        papers = [cell for cell in cells if cell.recipe == "dr4sr+" and cell.paper]
+        assert all(cell.options["personalizer"].keys() >= run.PAPER.keys() for cell in papers)
+
+
+def test_a_table_of_made_results(tmp_path):
+    """Columns beside plain arithmetic: rank 1 has gain 1, rank 21 none."""
+    cells = [
+        reproduce.Cell("Beauty", "SASRec", "backbone", 0.0368),
+        reproduce.Cell("Beauty", "SASRec", "dr4sr", 0.0395),
+        reproduce.Cell("Beauty", "SASRec", "dr4sr+"),
+    ]
+    shelf = reproduce.Shelf(tmp_path, 2)
+    made_result(tmp_path, shelf.name(cells[0], 0), 0.25, [21] * 30 + [1] * 10)
+    made_result(tmp_path, shelf.name(cells[1], 0), 0.5, [1] * 20 + [21] * 10 + [1] * 10)
+    made_result(tmp_path, shelf.name(cells[1], 1), 0.7, [1] * 20 + [21] * 10 + [1] * 10)
+    made_result(tmp_path, "Beauty-sequentialrules", 0.0611, [1])
+    shelf.failed.add(shelf.name(cells[2], 1))
+    rows = [
+        [word.strip() for word in row.split("|")[1:-1]]
+        for row in reproduce.render(cells, shelf).splitlines()
+    ]
+    header, body = rows[0], rows[2:]
+    assert [len(row) for row in rows] == [13] * 5
+    backbone, dr4sr, plus = (dict(zip(header, row, strict=True)) for row in body)
+    assert (backbone["paper N@20"], backbone["N@20"]) == ("0.0368", "0.2500")
+    assert (backbone["seeds"], backbone["over backbone"]) == ("1 of 2", "")
+    assert dr4sr["N@20"] == f"0.6000 ± {np.sqrt(0.02):.4f}"
+    assert (dr4sr["seeds"], dr4sr["over backbone"]) == ("2 of 2", "+200.0%")  # 30 of 40, 10 of 40
+    assert float(dr4sr["p (Holm)"]) < 0.001
+    assert dr4sr["rules N@20"] == "0.0611"
+    assert (plus["recipe"], plus["N@20"], plus["paper N@20"]) == ("dr4sr+, defaults", "failed", "")
+    assert reproduce.statistics(cells[2:], shelf).splitlines()[-1].count("failed") == 1
+
+
+def test_table_5_has_the_median_epoch_and_the_peak(tmp_path):
+    cells = reproduce.cells(5, None, ["Beauty"])
+    shelf = reproduce.Shelf(tmp_path, 1)
+    made_result(tmp_path, shelf.name(cells[1], 0), 0.5, [1])
+    slower = {"epoch_seconds": [3.0, 3.0, 1.0], "peak_device_memory_mb": 40}
+    made_result(tmp_path, shelf.name(cells[2], 0), 0.5, [1], **slower)
+    rows = reproduce.efficiency(cells, shelf).splitlines()
+    assert rows[2].split(" | ")[1:4] == ["backbone", "", "not run"]
+    assert rows[3].split(" | ")[1:5] == ["dr4sr", "7.618", "2.000", ""]
+    cost = ["9.476", "3.000", "1.50", "2342", "40", "700 |"]
+    assert rows[4].split(" | ")[1:] == ["dr4sr+, recipe=paper", *cost]
+
+
+def test_growth_draws_rows_of_every_item_from_all_shops():
+    shops = make_sequences(300, 40, random_state=0)
+    drawn = growth.rows_of_all_items(shops, 60)
+    assert len(drawn) == len(set(drawn)) == 60
+    assert {item for row in drawn for item in shops[int(row)]} == {i for row in shops for i in row}
+    assert drawn.max() >= 200  # not the first rows alone
+
+
+def test_growth_goes_on_after_a_point_that_failed(monkeypatch):
+    def fake(command, **options):
+        rows = int(command[-2])
+        if rows == 100_000:
+            return Namespace(returncode=1, stdout="", stderr="...\nMemoryError: a | b\n")
+        point = {"rows": rows, "items": 1000, "cpu_seconds": rows**1.5 / 1e5}
+        point |= {"peak_mb": 1, "peak_mb_before": 1}
+        return Namespace(returncode=0, stdout=json.dumps(point), stderr="")
+
+    monkeypatch.setattr(growth.subprocess, "run", fake)
+    found = growth.grow("mine", "cpu")
+    assert [line["rows"] for line in found["lines"]] == [10_000, 100_000, 1_000_000]
+    assert found["slope"] == found["last_slope"] == 1.5
+    report = {"cpu": "a processor", "date": "", "command": "", "stages": {"mine": found}}
+    text = growth.as_markdown(report, "growth")
+    assert "Slopes above 1.05: mine (1.50). Failed: mine at 100,000 rows" in text
+    assert "failed: MemoryError: a / b" in text
