@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import ctypes
+import os
 import threading
 from collections.abc import Callable
 from time import monotonic
@@ -24,6 +25,18 @@ _INSIDE = contextvars.ContextVar("inside", default=False)
 _ARRIVED: contextvars.ContextVar[threading.Event] = contextvars.ContextVar("arrived")
 #: Seconds after which an interrupt that did not arrive is sent again.
 SEND_AGAIN = 1.0
+
+
+def _forget_the_parent() -> None:
+    """After a fork, free the lock that a thread holds which the child process does not have."""
+    global _ONE_AT_A_TIME
+    _ONE_AT_A_TIME = threading.Lock()
+    _INSIDE.set(False)
+    _ARRIVED.set(threading.Event())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_the_parent)
 
 
 def resolve_device(device: str) -> torch.device:

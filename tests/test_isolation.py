@@ -259,6 +259,42 @@ def test_same_seed_same_result_in_forked_and_spawned_processes(tmp_path):
     assert ran.stdout.split() == ["fork", here, "spawn", here], ran.stderr
 
 
+FORK_DURING_A_FIT = """
+import multiprocessing, os, sys, threading
+sys.path.insert(0, {folder!r})
+from skorch.callbacks import Callback
+from test_isolation import ROWS, fitted_digest, make
+
+training = threading.Event()
+
+class Waits(Callback):
+    def on_batch_end(self, net, **kwargs):
+        training.set()
+        threading.Event().wait()
+
+fit = make(0).set_params(callbacks=[Waits]).fit
+threading.Thread(target=fit, args=(ROWS,), daemon=True).start()
+training.wait()
+child = multiprocessing.get_context("fork").Process(
+    target=lambda: print(fitted_digest(3), flush=True)
+)
+child.start()
+child.join(60)
+print("ended" if child.exitcode == 0 else "hangs", flush=True)
+child.kill()
+os._exit(0)  # the thread trains still
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform cannot fork")
+def test_a_process_forked_while_a_thread_fits_can_fit(tmp_path):
+    """It inherits the lock of that thread, but not the thread that would give it back."""
+    script = tmp_path / "script.py"
+    script.write_text(FORK_DURING_A_FIT.format(folder=os.path.dirname(__file__)))
+    ran = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == [fitted_digest(3), "ended"], ran.stderr
+
+
 def test_same_seed_same_result_in_joblib_threads():
     """test_pipeline has the like for its processes."""
     run = joblib.Parallel(n_jobs=2, backend="threading")
