@@ -6,7 +6,9 @@ import contextvars
 import ctypes
 import os
 import threading
+import warnings
 from collections.abc import Callable
+from functools import cache
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -107,10 +109,22 @@ def isolated(function: Callable[[], T], *, seed: int, device: torch.device) -> T
     """
     if not _INSIDE.get():
         with _ONE_AT_A_TIME:
+            _make_first_optimizer()
             context = contextvars.copy_context()
             context.run(_INSIDE.set, True)
             return _in_own_thread(function, seed, device, context)
     return _in_own_thread(function, seed, device, contextvars.copy_context())
+
+
+@cache
+def _make_first_optimizer() -> None:
+    """Take back what a process's first optimizer sets: torch imports its compiler then."""
+    variable = "TORCHINDUCTOR_CACHE_DIR"
+    before = os.environ.get(variable)
+    with warnings.catch_warnings():
+        torch.optim.SGD([torch.zeros(1, requires_grad=True)])
+    if before is None:
+        os.environ.pop(variable, None)
 
 
 def _in_own_thread(

@@ -33,8 +33,6 @@ from sklearn_dr4sr.recommenders import SASRec
 
 ROWS = make_sequences(30, 12, random_state=0)
 SPLIT = leave_one_out(ROWS)
-# at a process's first optimizer torch itself sets an environment variable and a warnings filter
-torch.optim.Adam([torch.zeros(1, requires_grad=True)])
 RECOMMENDERS = [e for e in ESTIMATORS if isinstance(e, BaseRecommender)]
 
 
@@ -177,6 +175,24 @@ def test_functions_leave_no_trace(tmp_path):
         SASRec.load(tmp_path / "model")
         package.show_versions()
     assert digest((times, frame, ranking, data)) == given
+
+
+FIRST_FIT = """
+import sys
+sys.path.insert(0, {folder!r})
+from test_isolation import make, nothing_global_changes, ROWS
+
+with nothing_global_changes():
+    make(0).fit(ROWS).predict(ROWS)
+"""
+
+
+def test_the_first_fit_of_a_process_leaves_no_trace(tmp_path):
+    """At a process's first optimizer torch sets an environment variable and a warnings filter."""
+    script = tmp_path / "script.py"
+    script.write_text(FIRST_FIT.format(folder=os.path.dirname(__file__)))
+    ran = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
 
 
 def test_a_fit_that_diverges_leaves_no_trace():
