@@ -122,7 +122,7 @@ class _Scorer:
             absent = -1 if ranking.dtype.kind == "i" else None
             short = ((0, 0), (0, k_max - ranking.shape[1]))
             ranking = np.pad(ranking, short, constant_values=absent)
-        truth = true_items(y, len(ranking))
+        truth = true_items(y, len(ranking), ("y", "X"))
         known = truth.lengths > 0
         if not known.any():
             raise ValueError("y: no row has a held-out item")

@@ -56,10 +56,13 @@ class PatternWeightsDisplay:
         for name, dataset in datasets.items():
             if getattr(dataset, "weights", None) is None:
                 raise ValueError(
-                    f"{name}: expected a SequenceDataset with weights, got {dataset!r}"
+                    f"dataset {name!r}: expected a SequenceDataset with weights, "
+                    f"got {dataset!r:.80}"
                 )
             if not _is_target(dataset).any():
-                raise ValueError(f"{name}: no pattern holds two items, so there is no target")
+                raise ValueError(
+                    f"dataset {name!r}: no pattern holds two items, so there is no target"
+                )
         self.datasets = datasets
 
     @classmethod
