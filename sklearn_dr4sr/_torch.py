@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from ._parameters import is_integer
+
 __all__ = ["interrupt_arrived", "isolated", "resolve_device", "seed_of"]
 
 T = TypeVar("T")
@@ -64,7 +66,7 @@ def seed_of(random_state: int | np.random.RandomState | None) -> int:
     """Draw a seed: fresh entropy for None, so that numpy's global state stays untouched."""
     if random_state is None:
         return int(np.random.SeedSequence().generate_state(1)[0] // 2)
-    if isinstance(random_state, (int, np.integer)) and not isinstance(random_state, bool):
+    if is_integer(random_state):
         if not 0 <= random_state < 2**32:
             raise ValueError(f"random_state must lie in 0 .. 2**32 - 1, got {random_state}")
         return int(random_state)

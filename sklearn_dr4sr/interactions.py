@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._parameters import check_choice
+from ._parameters import check_choice, check_number
 from ._tables import read_table
 from .sequences import Sequences
 
@@ -133,8 +133,7 @@ def sequences_from_interactions(
     >>> list(sequences_from_interactions(log, "who", "what", "when", min_count=1))
     [['tea', 'cup'], ['pot', 'tea']]
     """
-    if not isinstance(min_count, (int, np.integer)) or isinstance(min_count, bool) or min_count < 1:
-        raise ValueError(f"min_count must be an integer of at least 1, got {min_count!r}")
+    check_number("min_count", min_count, 1, integer=True)
     check_choice("duplicates", duplicates, ("keep", "first", "last"))
     table = read_table(frame, (user, item, time))
     if len(table) == 0:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ._parameters import LENGTH, check_number
+from ._parameters import LENGTH, check_number, is_integer
 
 __all__ = ["Sequences", "as_sequences"]
 
@@ -401,11 +401,7 @@ def as_items(
             value = None if np.isnan(value) else int(value) if float(value).is_integer() else value
         if value is None or isinstance(value, str):
             taken[row] = value
-        elif (
-            isinstance(value, (int, np.integer))
-            and not isinstance(value, (bool, np.timedelta64))
-            and value >= 0
-        ):
+        elif is_integer(value) and value >= 0:
             taken[row] = int(value)
         else:  # a negative id would match the mark at the end of a short ranking
             raise ValueError(

@@ -203,7 +203,7 @@ def test_a_missing_held_out_item_is_named(metric, y):
 def test_bad_ids_are_named():
     with pytest.raises(TypeError, match="row 1: expected int or str ids, got <NA>"):
         recall_at_k([1, 2], np.array([[1, 2], [2, pd.NA]], dtype=object), 2)
-    with pytest.raises(TypeError, match="y_true holds int ids, y_pred str ids"):
+    with pytest.raises(TypeError, match="y_true holds int ids, the rankings str ids"):
         recall_at_k([1, 2], [["1"], ["2"]], 1)
 
 
@@ -230,6 +230,7 @@ def test_k_lies_within_the_ranking(metric, k):
         ([1, [2, 0.5]], [[1], [2]], "y_true, row 0: expected a sequence"),
         ([[1], np.array(2)], [[1], [2]], "y_true, row 1: expected a sequence"),
         ([1, -2], [[1], [2]], "y_true, row 1: expected an item id"),
+        (["1"], [[1]], "y_true holds str ids, the rankings int ids"),
     ],
 )
 def test_the_row_that_does_not_fit_is_named(y_true, y_pred, message):

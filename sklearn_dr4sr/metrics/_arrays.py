@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._parameters import is_integer
 from ..sequences import Sequences, as_items, as_sequences, positions_in
 
 __all__ = ["as_numbers", "encode_ranking", "item_counts", "relevance", "true_items"]
@@ -46,7 +47,7 @@ def encode_ranking(y_pred: ArrayLike, k: int) -> tuple[np.ndarray, np.ndarray]:
         raise _uneven(y_pred) from None
     if y_pred.ndim != 2:
         raise ValueError(f"y_pred: expected (n_rows, n_ranked) item ids, got shape {y_pred.shape}")
-    if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or not 1 <= k <= y_pred.shape[1]:
+    if not is_integer(k) or not 1 <= k <= y_pred.shape[1]:
         raise ValueError(
             f"k must be an integer in 1 .. {y_pred.shape[1]} (ranked items), got {k!r}"
         )
@@ -60,7 +61,7 @@ def encode_ranking(y_pred: ArrayLike, k: int) -> tuple[np.ndarray, np.ndarray]:
     for at, item in enumerate(flat):
         if isinstance(item, float) and item.is_integer():  # integers in a column that has NaN
             item = flat[at] = int(item)
-        whole = isinstance(item, (int, np.integer)) and not isinstance(item, bool)
+        whole = is_integer(item)
         missing = item is None or (isinstance(item, float) and np.isnan(item))
         if not (whole or missing or isinstance(item, str)):
             raise TypeError(f"y_pred, row {at // k}: expected int or str ids, got {item!r}")
@@ -124,8 +125,10 @@ def true_items(
     return truth
 
 
-def relevance(y_true: Any, y_pred: ArrayLike, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where the true items stand in the rankings.
+def relevance(
+    y_true: Any, y_pred: ArrayLike, k: int, name: str = "y_true"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where the true items, which errors call ``name``, stand in the rankings.
 
     Returns
     -------
@@ -151,7 +154,9 @@ def relevance(y_true: Any, y_pred: ArrayLike, k: int) -> tuple[np.ndarray, np.nd
         )
     if len(items) and items.dtype != truth.items.dtype:
         kinds = ["str" if ids.dtype == object else "int" for ids in (truth.items, items)]
-        raise TypeError(f"y_true holds {kinds[0]} ids, y_pred {kinds[1]} ids: they cannot match")
+        raise TypeError(
+            f"{name} holds {kinds[0]} ids, the rankings {kinds[1]} ids: they cannot match"
+        )
     at = positions_in(items, truth.items)[truth.codes]
     key = truth.rows * (len(items) + 1) + at  # a pair of row and item as one number
     n_true = np.bincount(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._parameters import is_integer
 from .._tables import as_ids
 from ..sequences import positions_in
 from ._arrays import as_numbers, encode_ranking, item_counts
@@ -260,7 +261,7 @@ def _shown(y_pred: ArrayLike, k: int, catalogue: Any) -> np.ndarray:
     """How often each item of the catalogue stands among the first ``k``."""
     codes, ranked = encode_ranking(y_pred, k)
     counts = np.bincount(codes[codes >= 0], minlength=len(ranked))
-    if isinstance(catalogue, (int, np.integer)) and not isinstance(catalogue, bool):
+    if is_integer(catalogue):
         if catalogue < max(1, len(ranked)):
             raise ValueError(f"catalogue={catalogue}, but {len(ranked)} items are recommended")
         return np.append(counts, np.zeros(catalogue - len(ranked), dtype=counts.dtype))

@@ -133,7 +133,7 @@ class _Scorer:
             X if self.train is None else self.train,
             self.embeddings,
         )
-        hits, n_true = relevance(ranked.truth, ranked.ranking, k_max)
+        hits, n_true = relevance(ranked.truth, ranked.ranking, k_max, "y")
         scores = {
             name: float(PER_ROW[metric](hits[:, :k], n_true).mean())
             if metric in PER_ROW
