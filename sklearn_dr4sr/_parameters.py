@@ -32,6 +32,8 @@ LENGTH = 2**16
 #: Most layers, and most patterns made of a row.
 LAYERS = 256
 PATTERNS = 100_000
+#: Most jobs: joblib fails at numbers that it thinks too large.
+JOBS = 2**16
 
 
 def is_integer(value: Any) -> bool:
@@ -95,7 +97,7 @@ def check_some(name: str, value: Any, allowed: Collection[str]) -> None:
 def check_jobs(value: Any) -> None:
     """Raise ValueError unless ``n_jobs`` is None or an integer other than 0."""
     if value is not None:
-        check_number("n_jobs", value, -COUNT, integer=True)
+        check_number("n_jobs", value, -COUNT, JOBS, integer=True)
         if value == 0:
             raise ValueError("n_jobs must be None, a number of jobs or -1 for all, got 0")
 
