@@ -75,7 +75,11 @@ def read_table(frame: Any, names: Sequence[str]) -> Any:
     if isinstance(table, nw.LazyFrame):  # its rows may come in any order, and times tie
         raise TypeError(f"frame: a {type(frame).__name__} has no rows yet, pass frame.collect()")
     for name in names:
-        if name not in table.columns:
+        try:
+            known = name in set(table.columns)
+        except TypeError:  # what has no hash is no name
+            known = False
+        if not known:
             raise ValueError(f"frame has no column {name!r}, but {list(table.columns)}")
         missing = table.get_column(name).is_null().to_numpy()
         if missing.any():

@@ -492,7 +492,7 @@ SINGLE = {
     "load_yelp": of_a_path(load_yelp),
     "load": of_a_path(SASRec.load),
     "from_frame": asks_for("frame", lambda value: SequenceDataset.from_frame(ROWS, value)),
-    "concatenate": asks_for("shard", SequenceDataset.concatenate),
+    "concatenate": asks_for("shards?", SequenceDataset.concatenate),
     "from_parquet": of_a_path(SequenceDataset.from_parquet),
     "load_sequences": of_a_path(load_sequences),
     "last": asks_for("n must", Sequences(ROWS).last),
