@@ -178,7 +178,7 @@ def _ids(column: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
         if values.min() < 0:
             row = int(values.argmin())
             raise ValueError(f"row {row}, {name!r}: ids must not be negative, got {values[row]}")
-        if values.max() > np.iinfo(np.int64).max:
+        if int(values.max()) > np.iinfo(np.int64).max:  # as Python compares: exactly
             row = int(values.argmax())
             raise ValueError(f"row {row}, {name!r}: ids must be below 2**63, got {values[row]}")
         return np.unique(values.astype(np.int64), return_inverse=True)

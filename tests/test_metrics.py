@@ -230,6 +230,7 @@ def test_k_lies_within_the_ranking(metric, k):
         ([1, [2, 0.5]], [[1], [2]], "y_true, row 0: expected a sequence"),
         ([[1], np.array(2)], [[1], [2]], "y_true, row 1: expected a sequence"),
         ([1, -2], [[1], [2]], "y_true, row 1: expected an item id"),
+        ([1], np.array([[2**63 + 5]], dtype=np.uint64), "y_pred, row 0, position 0: .* 64-bit"),
         (["1"], [[1]], "y_true holds str ids, the rankings int ids"),
     ],
 )

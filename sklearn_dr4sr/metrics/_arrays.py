@@ -53,7 +53,7 @@ def encode_ranking(y_pred: ArrayLike, k: int) -> tuple[np.ndarray, np.ndarray]:
         )
     top = y_pred[:, :k]
     codes = np.full(top.shape, -1, dtype=np.int64)
-    if top.dtype.kind in "iu":
+    if top.dtype.kind in "iu" and top.dtype != np.uint64:
         items, codes[top >= 0] = np.unique(top[top >= 0].astype(np.int64), return_inverse=True)
         return codes, items
     flat = top.ravel().tolist()
