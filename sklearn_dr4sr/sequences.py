@@ -457,7 +457,8 @@ def _from_padded(X: np.ndarray) -> Sequences:
         _reject(~np.isfinite(X), X, "Input contains NaN or infinity; item ids are integers")
         _reject(np.floor(X) != X, X, "item ids are integers")
     if X.dtype.kind in "uf":
-        _reject(X >= (2**63 if X.dtype.kind == "u" else 2.0**63), X, "item ids must be below 2**63")
+        limit = 2**63 if X.dtype.kind == "u" else 2.0**63
+        _reject(np.greater_equal(X, limit), X, "item ids must be below 2**63")
     _reject(X < 0, X, "Negative values in data: item ids must not be negative")
     present = X != 0
     items, codes = np.unique(X[present].astype(np.int64), return_inverse=True)

@@ -182,7 +182,7 @@ def read_search(
     fixed: dict[str, Any] | None = None,
 ) -> tuple[list, dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Values of a parameter, and mean and deviation of each metric; see ``from_search``."""
-    if not hasattr(search, "fit"):
+    if isinstance(search, type) or not hasattr(search, "fit"):
         raise TypeError(f"search: expected a fitted search, got {search!r:.80}")
     check_is_fitted(search, "cv_results_")
     results = search.cv_results_
