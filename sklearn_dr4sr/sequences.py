@@ -411,8 +411,8 @@ def as_items(
             texts = isinstance(value, str) if texts is None else texts
             if isinstance(value, str) != texts:
                 raise TypeError(
-                    f"{name}, row {row}: expected {'a str' if texts else 'an int'}, as the other item "
-                    f"ids are, got {value!r}"
+                    f"{name}, row {row}: expected {'a str' if texts else 'an int'}, as the other "
+                    f"item ids are, got {value!r}"
                 )
     return taken
 
