@@ -19,6 +19,7 @@ __all__ = [
     "check_share",
     "check_some",
     "check_verbose",
+    "is_integer",
 ]
 
 #: Largest integer for what is only counted; fits into every index.
@@ -31,6 +32,13 @@ LENGTH = 2**16
 #: Most layers, and most patterns made of a row.
 LAYERS = 256
 PATTERNS = 100_000
+#: Most jobs: joblib fails at numbers that it thinks too large.
+JOBS = 2**16
+
+
+def is_integer(value: Any) -> bool:
+    """Whether it is an integer, not a flag, nor a timedelta64, which is an np.integer."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.timedelta64))
 
 
 def check_number(
@@ -46,14 +54,10 @@ def check_number(
 
     With ``integer`` it must be an integer, of at most 2 ** 31 - 1; with ``above``, not ``low``.
     """
-    kinds: tuple[type, ...] = (int, np.integer)
-    most = COUNT
+    known, most = is_integer(value), COUNT
     if not integer:
-        kinds, most = (*kinds, float, np.floating), LARGE
-        if isinstance(value, (int, np.integer)):
-            most = 2**63 - 1
-    # a timedelta64 is an np.integer
-    known = isinstance(value, kinds) and not isinstance(value, (bool, np.timedelta64))
+        most = 2**63 - 1 if known else LARGE
+        known = known or isinstance(value, (float, np.floating))
     if known and low <= value <= min(high, most) and not (above and value == low):
         return
     what = "an integer" if integer else "a number"
@@ -93,7 +97,7 @@ def check_some(name: str, value: Any, allowed: Collection[str]) -> None:
 def check_jobs(value: Any) -> None:
     """Raise ValueError unless ``n_jobs`` is None or an integer other than 0."""
     if value is not None:
-        check_number("n_jobs", value, -COUNT, integer=True)
+        check_number("n_jobs", value, -COUNT, JOBS, integer=True)
         if value == 0:
             raise ValueError("n_jobs must be None, a number of jobs or -1 for all, got 0")
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .sequences import as_sequences, positions_in
+from .sequences import Sequences, as_sequences, positions_in
 
-__all__ = ["codes_of", "long_table", "read_table", "row_ids"]
+__all__ = ["as_ids", "codes_of", "long_table", "read_table", "row_ids"]
 
 #: Frames other than pandas' that narwhals makes.
 _LIBRARIES = ("cudf", "modin", "polars", "pyarrow")
@@ -75,7 +75,11 @@ def read_table(frame: Any, names: Sequence[str]) -> Any:
     if isinstance(table, nw.LazyFrame):  # its rows may come in any order, and times tie
         raise TypeError(f"frame: a {type(frame).__name__} has no rows yet, pass frame.collect()")
     for name in names:
-        if name not in table.columns:
+        try:
+            known = name in set(table.columns)
+        except TypeError:  # what has no hash is no name
+            known = False
+        if not known:
             raise ValueError(f"frame has no column {name!r}, but {list(table.columns)}")
         missing = table.get_column(name).is_null().to_numpy()
         if missing.any():
@@ -138,8 +142,8 @@ def _column(ids: Any) -> Any:
     return column if isinstance(column, nw.Series) else None
 
 
-def codes_of(name: str, ids: Any, items: np.ndarray) -> np.ndarray:
-    """Code of each id in the catalogue ``items``, -1 for an unknown one.
+def as_ids(name: str, ids: Any) -> Sequences:
+    """Take a flat list of ids as one row.
 
     Raises
     ------
@@ -150,10 +154,21 @@ def codes_of(name: str, ids: Any, items: np.ndarray) -> np.ndarray:
         ids = np.asarray(ids).tolist()
     if isinstance(ids, (set, frozenset)):
         ids = list(ids)
-    if not isinstance(ids, (list, tuple)):
+    if isinstance(ids, (str, bytes)) or not isinstance(ids, Sequence):
         raise TypeError(f"{name}: expected a list of item ids, got {ids!r}")
     try:
-        sequences = as_sequences([ids])
+        return as_sequences([ids])
     except (TypeError, ValueError) as error:
         raise type(error)(f"{name}: {error}") from None
+
+
+def codes_of(name: str, ids: Any, items: np.ndarray) -> np.ndarray:
+    """Code of each id in the catalogue ``items``, -1 for an unknown one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`as_ids`.
+    """
+    sequences = as_ids(name, ids)
     return positions_in(items, sequences.items)[sequences.codes]

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextvars
 import ctypes
+import os
 import threading
+import warnings
 from collections.abc import Callable
+from functools import cache
 from time import monotonic
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
+
+from ._parameters import is_integer
 
 __all__ = ["interrupt_arrived", "isolated", "resolve_device", "seed_of"]
 
@@ -24,6 +29,18 @@ _INSIDE = contextvars.ContextVar("inside", default=False)
 _ARRIVED: contextvars.ContextVar[threading.Event] = contextvars.ContextVar("arrived")
 #: Seconds after which an interrupt that did not arrive is sent again.
 SEND_AGAIN = 1.0
+
+
+def _forget_the_parent() -> None:
+    """After a fork, free the lock that a thread holds which the child process does not have."""
+    global _ONE_AT_A_TIME
+    _ONE_AT_A_TIME = threading.Lock()
+    _INSIDE.set(False)
+    _ARRIVED.set(threading.Event())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_the_parent)
 
 
 def resolve_device(device: str) -> torch.device:
@@ -49,7 +66,7 @@ def seed_of(random_state: int | np.random.RandomState | None) -> int:
     """Draw a seed: fresh entropy for None, so that numpy's global state stays untouched."""
     if random_state is None:
         return int(np.random.SeedSequence().generate_state(1)[0] // 2)
-    if isinstance(random_state, (int, np.integer)) and not isinstance(random_state, bool):
+    if is_integer(random_state):
         if not 0 <= random_state < 2**32:
             raise ValueError(f"random_state must lie in 0 .. 2**32 - 1, got {random_state}")
         return int(random_state)
@@ -94,10 +111,22 @@ def isolated(function: Callable[[], T], *, seed: int, device: torch.device) -> T
     """
     if not _INSIDE.get():
         with _ONE_AT_A_TIME:
+            _make_first_optimizer()
             context = contextvars.copy_context()
             context.run(_INSIDE.set, True)
             return _in_own_thread(function, seed, device, context)
     return _in_own_thread(function, seed, device, contextvars.copy_context())
+
+
+@cache
+def _make_first_optimizer() -> None:
+    """Take back what a process's first optimizer sets: torch imports its compiler then."""
+    variable = "TORCHINDUCTOR_CACHE_DIR"
+    before = os.environ.get(variable)
+    with warnings.catch_warnings():
+        torch.optim.SGD([torch.zeros(1, requires_grad=True)])
+    if before is None:
+        os.environ.pop(variable, None)
 
 
 def _in_own_thread(

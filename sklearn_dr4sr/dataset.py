@@ -199,7 +199,7 @@ class SequenceDataset(Exchange):
         >>> list(data.patterns), data.source
         ([[1, 3], [1, 3], [2, 1]], array([0, 1, 2]))
         """
-        if not hasattr(shards, "__iter__"):
+        if not np.iterable(shards):
             raise TypeError(f"shards: expected a list of SequenceDatasets, got {shards!r}")
         shards = list(shards)
         if not shards:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._parameters import check_choice
+from ._parameters import check_choice, check_number
 from ._tables import read_table
 from .sequences import Sequences
 
@@ -133,8 +133,7 @@ def sequences_from_interactions(
     >>> list(sequences_from_interactions(log, "who", "what", "when", min_count=1))
     [['tea', 'cup'], ['pot', 'tea']]
     """
-    if not isinstance(min_count, (int, np.integer)) or isinstance(min_count, bool) or min_count < 1:
-        raise ValueError(f"min_count must be an integer of at least 1, got {min_count!r}")
+    check_number("min_count", min_count, 1, integer=True)
     check_choice("duplicates", duplicates, ("keep", "first", "last"))
     table = read_table(frame, (user, item, time))
     if len(table) == 0:
@@ -167,7 +166,8 @@ def sequences_from_interactions(
     }
     import narwhals as nw  # which has read the table
 
-    of_rows = nw.maybe_reset_index(table.get_column(user)[order[starts]]).to_native()
+    first = order[starts].tolist()  # narwhals 1.26 takes no array for columns of pyarrow
+    of_rows = nw.maybe_reset_index(table.get_column(user)[first]).to_native()
     return Interactions(sequences, of_rows, when[order], dropped)
 
 
@@ -178,7 +178,7 @@ def _ids(column: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
         if values.min() < 0:
             row = int(values.argmin())
             raise ValueError(f"row {row}, {name!r}: ids must not be negative, got {values[row]}")
-        if values.max() > np.iinfo(np.int64).max:
+        if int(values.max()) > np.iinfo(np.int64).max:  # as Python compares: exactly
             row = int(values.argmax())
             raise ValueError(f"row {row}, {name!r}: ids must be below 2**63, got {values[row]}")
         return np.unique(values.astype(np.int64), return_inverse=True)

@@ -6,7 +6,7 @@ import logging
 import threading
 import types
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MappingView
 from functools import partial
 from typing import Any
 
@@ -31,6 +31,8 @@ WITHOUT_SELECTION = {"max_epochs": 1, "warmup_epochs": 0}
 OPAQUE = (type, types.ModuleType, threading.Thread, logging.Logger, Memory)
 #: Of a data set; reading them makes the patterns.
 PARTS = ("histories", "table", "weights")
+#: What histories note of each epoch besides the training: how long it took, and its score on y.
+NOTES = ("dur", "valid_ndcg", "valid_ndcg_best")
 
 
 def check_no_leakage(
@@ -49,8 +51,9 @@ def check_no_leakage(
        networks, graphs, weights, closures), in what its steps make of the training rows, or in a
        ranking.
     2. *y.* With what ``y`` may decide turned off, models that are fitted with ``y``, with ``y``
-       permuted and with markers in ``y`` must be identical: equal arrays everywhere, patterns,
-       weights and rankings.
+       permuted and with markers in ``y`` must be identical: equal arrays, numbers and texts
+       everywhere, patterns, weights and rankings. ``dur`` and ``valid_ndcg`` of a ``history_`` may
+       differ, and numbers and texts (durations, addresses) that differ without a change of ``y``.
 
     Parameters
     ----------
@@ -77,7 +80,10 @@ def check_no_leakage(
     -----
     Fits once with the estimator's own parameters and four times without selection. A search
     chooses parameters by ``y``, as it should: its second check is that of ``best_estimator_``.
-    What is written to disk (``memory``, checkpoints) is not searched.
+    What is written to disk (``memory``, checkpoints) is not searched; nor what cannot be read
+    without using it up or at all: generators and other iterators, the state of C extensions that
+    offer neither a buffer nor ``to_numpy`` nor ``__array__``, modules' variables, threads. Of
+    classes the attributes of those that have ``fit`` are searched.
 
     Passing says nothing about what a split itself lets through: under leave-one-out the last
     training items of one row may be later than the test items of another.
@@ -181,17 +187,20 @@ def _assert_unmarked(value: Any, markers: dict[Any, str], where: str) -> None:
 def _find(leaf: Any, marker: Any) -> str | None:
     """Where a leaf holds the marker: an index as text, "" for the leaf itself, None for nowhere."""
     if isinstance(leaf, np.ndarray):
-        if leaf.dtype == object or (leaf.dtype.kind in "iuf" and not isinstance(marker, str)):
+        if leaf.dtype.kind in "iufc" and not isinstance(marker, str):
             hit = np.argwhere(leaf == marker)
-        elif leaf.dtype.kind in "US" and isinstance(marker, str):
-            hit = np.argwhere(leaf.astype(str) == marker)
+        elif leaf.dtype.kind in "US":
+            text = leaf if leaf.dtype.kind == "U" else np.char.decode(leaf, "utf-8", "replace")
+            hit = np.argwhere(np.char.find(text, str(marker)) >= 0)
         else:
             return None
         return None if len(hit) == 0 else str(hit[0].tolist()) if leaf.ndim else ""
     if isinstance(leaf, bytes):
-        leaf = leaf.decode("utf-8", "replace")
+        return "" if str(marker).encode() in leaf else None
     if isinstance(leaf, str):
         return "" if str(marker) in leaf else None
+    if isinstance(leaf, range):
+        return "" if marker in leaf else None
     return "" if not isinstance(marker, str) and leaf == marker else None
 
 
@@ -208,23 +217,23 @@ def _check_y(
     known = np.flatnonzero([item is not None for item in y])
     permuted = y.copy()
     permuted[known] = np.random.default_rng(0).permutation(y[known])
-    plain = _arrays(clone(estimator).fit(split.train, y), split)
-    again = _arrays(clone(estimator).fit(split.train, y), split)
-    different = _first_difference(plain, again)
-    if different:
-        raise ValueError(
-            f"two fits of {name} on the same data, with the same random_state, differ in "
-            f"{different}: what y changes cannot be told"
-        )
-    for what, other in {"permuted": permuted, "with unknown items": planted.validation}.items():
-        different = _first_difference(
-            plain, _arrays(clone(estimator).fit(split.train, other), split)
-        )
-        if different:
-            raise AssertionError(
-                f"y changes more than when training stops: fitted with y {what}, {name} differs in "
-                f"{different}"
+    plain = _state(clone(estimator).fit(split.train, y), split)
+    again = _state(clone(estimator).fit(split.train, y), split)
+    noise = dict(_differences(plain, again))
+    for path, different in noise.items():
+        if isinstance(plain.get(path, again.get(path)), np.ndarray):
+            raise ValueError(
+                f"two fits of {name} on the same data, with the same random_state, differ in "
+                f"{different}: what y changes cannot be told"
             )
+    for what, other in {"permuted": permuted, "with unknown items": planted.validation}.items():
+        fitted = clone(estimator).fit(split.train, other)
+        for path, different in _differences(plain, _state(fitted, split)):
+            if path not in noise:
+                raise AssertionError(
+                    f"y changes more than when training stops: fitted with y {what}, {name} "
+                    f"differs in {different}"
+                )
 
 
 def _settled(estimator: Any, without_selection: dict[str, Any] | None) -> Any:
@@ -245,8 +254,8 @@ def _settled(estimator: Any, without_selection: dict[str, Any] | None) -> Any:
     return estimator.set_params(**settled)
 
 
-def _arrays(model: Any, split: LeaveOneOutSplit) -> dict[str, np.ndarray]:
-    """Every array of a fitted model and of what it gives, by where it stands."""
+def _state(model: Any, split: LeaveOneOutSplit) -> dict[str, Any]:
+    """Every leaf of a fitted model and of what it gives, by where it stands."""
     name = type(model).__name__
     given = {name: model, **dict(_transformed(model, split.train))}
     for method in ("predict", "decision_function"):
@@ -256,48 +265,56 @@ def _arrays(model: Any, split: LeaveOneOutSplit) -> dict[str, np.ndarray]:
         path: leaf
         for where, value in given.items()
         for path, leaf in _leaves(value, where)
-        if isinstance(leaf, np.ndarray)
+        if not path.endswith(tuple(f"[{note!r}]" for note in NOTES))
     }
 
 
-def _first_difference(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> str | None:
+def _differences(one: dict[str, Any], other: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield where two states differ, and that in words."""
     for path in [*one, *(path for path in other if path not in one)]:
         a, b = one.get(path), other.get(path)
         if a is None or b is None:
-            return f"{path}, which only one of them has"
-        if a.shape != b.shape:
-            return f"{path}, of shape {a.shape} and {b.shape}"
-        same = a.tobytes() == b.tobytes() if a.dtype != object else a.tolist() == b.tolist()
-        if not same:
-            return path
-    return None
+            yield path, f"{path}, which only one of them has"
+        elif getattr(a, "shape", ()) != getattr(b, "shape", ()):
+            yield path, f"{path}, of shape {np.shape(a)} and {np.shape(b)}"
+        elif not _same(a, b):
+            yield path, path
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two leaves of one shape are equal; the elements of objects are leaves themselves."""
+    if not isinstance(a, np.ndarray):
+        return type(a) is type(b) and (a == b or (a != a and b != b))
+    return a.dtype == b.dtype and (a.dtype == object or a.tobytes() == b.tobytes())
 
 
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
     """Walk all that is reached from a value: arrays, numbers and texts with the way to each.
 
-    Tensors and sparse matrices come as arrays. Iterative, since nets nest deeply; what is met twice
-    is walked once.
+    Tensors, frames, buffers and sparse matrices come as arrays. Iterative, since nets nest deeply;
+    what is met twice is walked once.
     """
     met, stack = {}, [(path, value)]
     while stack:
         path, value = stack.pop()
-        if isinstance(value, (str, bytes, int, float, np.generic)):
+        if isinstance(value, (str, bytes, int, float, complex, range, np.generic)):
             yield path, value
             continue
         if value is None or isinstance(value, OPAQUE) or id(value) in met:
             continue
         met[id(value)] = value  # held, so that no other object takes over the id
-        if isinstance(value, torch.Tensor):
-            yield path, _as_array(value)
-        elif isinstance(value, np.ndarray):
-            yield path, value
-            if value.dtype == object:
-                stack += [
-                    (f"{path}[{i}]", v)
-                    for i, v in enumerate(value.ravel().tolist())
-                    if not isinstance(v, (str, int))
-                ]
+        array = _as_array(value)
+        if isinstance(array, bytes):
+            yield path, array
+        elif array is not None:
+            yield path, array
+            if array.dtype == object:
+                stack += [(f"{path}[{i}]", v) for i, v in enumerate(array.ravel().tolist())]
+            for part in array.dtype.names or ():
+                stack.append((f"{path}[{part!r}]", array[part]))
+            for part in ("index", "columns", "name"):  # of a frame
+                if hasattr(type(value), "to_numpy") and hasattr(value, part):
+                    stack.append((f"{path}.{part}", getattr(value, part)))
         elif isinstance(value, SequenceDataset):
             stack += [(f"{path}.{part}", getattr(value, part)) for part in PARTS]
         else:
@@ -310,7 +327,7 @@ def _children(value: Any) -> Iterator[tuple[str, Any]]:
         for key, child in value.items():
             yield f"[key {key!r}]", key
             yield f"[{key!r}]", child
-    elif isinstance(value, (list, tuple, set, frozenset, deque)):
+    elif isinstance(value, (list, tuple, set, frozenset, deque, MappingView)):
         for number, child in enumerate(value):
             yield f"[{number}]", child
     elif isinstance(value, partial):
@@ -329,6 +346,11 @@ def _children(value: Any) -> Iterator[tuple[str, Any]]:
         return
     for name, child in getattr(value, "__dict__", {}).items():
         yield f".{name}", child
+    if hasattr(type(value), "fit"):
+        for base in type(value).__mro__:
+            for name, child in vars(base).items():
+                if not name.startswith("__") and not hasattr(child, "__get__"):
+                    yield f".{base.__name__}.{name}", child
     for base in type(value).__mro__:
         slots = vars(base).get("__slots__", ())
         for name in (slots,) if isinstance(slots, str) else slots:
@@ -336,7 +358,26 @@ def _children(value: Any) -> Iterator[tuple[str, Any]]:
                 yield f".{name}", getattr(value, name)
 
 
-def _as_array(tensor: torch.Tensor) -> np.ndarray:
+def _as_array(value: Any) -> np.ndarray | bytes | None:
+    """Take tensors, frames and buffers for arrays, those of bytes for bytes; None for the rest."""
+    if isinstance(value, torch.Tensor):
+        return _of_tensor(value)
+    if isinstance(value, SequenceDataset):
+        return None
+    for method in ("to_numpy", "__array__"):
+        if hasattr(type(value), method):
+            try:
+                return np.asarray(getattr(value, method)())
+            except Exception:  # it takes arguments, or makes no array of what it holds
+                continue
+    try:
+        view = memoryview(value)
+        return view.tobytes() if view.format in "Bbc" else np.asarray(view)
+    except (TypeError, ValueError, BufferError):
+        return None
+
+
+def _of_tensor(tensor: torch.Tensor) -> np.ndarray:
     if tensor.layout != torch.strided:
         tensor = tensor.to_dense()
     tensor = tensor.detach().cpu()

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ._parameters import LENGTH, check_number
+from ._parameters import LENGTH, check_number, is_integer
 
 __all__ = ["Sequences", "as_sequences"]
 
@@ -346,7 +346,12 @@ def as_sequences(X: Any) -> Sequences:
     return _from_rows(X)
 
 
-def as_items(y: Any, n_rows: int, items: np.ndarray | None = None) -> np.ndarray:
+def as_items(
+    y: Any,
+    n_rows: int,
+    items: np.ndarray | None = None,
+    names: tuple[str, str] = ("y", "X"),
+) -> np.ndarray:
     """Take one held-out item a row; ``None`` (or NaN) marks a row whose next item is unknown.
 
     Parameters
@@ -355,6 +360,8 @@ def as_items(y: Any, n_rows: int, items: np.ndarray | None = None) -> np.ndarray
     n_rows : int
     items : ndarray or None
         Ids (int64, or object for str) that those of ``y`` are to be compared with.
+    names : pair of str
+        What errors call ``y``, and what has the rows.
 
     Returns
     -------
@@ -368,20 +375,25 @@ def as_items(y: Any, n_rows: int, items: np.ndarray | None = None) -> np.ndarray
     TypeError
         If there are both int and str ids, which are never equal.
     """
+    name, other = names
     if hasattr(y, "tocsr"):
-        raise TypeError("y is sparse: pass one item id a row")
+        raise TypeError(f"{name} is sparse: pass one item id a row")
     if hasattr(y, "__array__"):
         y = np.asarray(y)
     if isinstance(y, np.ndarray):
         if y.ndim != 1:
-            raise ValueError(f"y should be a 1d array, one item id a row; got the shape {y.shape}")
+            raise ValueError(
+                f"{name} should be a 1d array, one item id a row; got the shape {y.shape}"
+            )
         if y.dtype.kind in "mM":
-            raise ValueError(f"y: expected item ids (int or str), got times ({y.dtype})")
+            raise ValueError(f"{name}: expected item ids (int or str), got times ({y.dtype})")
         y = y.tolist()
     if isinstance(y, (str, bytes)) or not isinstance(y, Sequence):
-        raise ValueError(f"y: expected one item id a row, got {type(y).__name__}")
+        raise ValueError(f"{name}: expected one item id a row, got {type(y).__name__}")
     if len(y) != n_rows:
-        raise ValueError(f"y has {len(y)} entries, X has {n_rows} rows: they must be equal")
+        raise ValueError(
+            f"{name} has {len(y)} entries, {other} has {n_rows} rows: they must be equal"
+        )
     texts = None if items is None or len(items) == 0 else items.dtype == object
     taken = np.empty(n_rows, dtype=object)
     for row, value in enumerate(y):
@@ -389,22 +401,18 @@ def as_items(y: Any, n_rows: int, items: np.ndarray | None = None) -> np.ndarray
             value = None if np.isnan(value) else int(value) if float(value).is_integer() else value
         if value is None or isinstance(value, str):
             taken[row] = value
-        elif (
-            isinstance(value, (int, np.integer))
-            and not isinstance(value, (bool, np.timedelta64))
-            and value >= 0
-        ):
+        elif is_integer(value) and value >= 0:
             taken[row] = int(value)
         else:  # a negative id would match the mark at the end of a short ranking
             raise ValueError(
-                f"y, row {row}: expected an item id (int, not negative, or str), got {value!r}"
+                f"{name}, row {row}: expected an item id (int, not negative, or str), got {value!r}"
             )
         if value is not None:
             texts = isinstance(value, str) if texts is None else texts
             if isinstance(value, str) != texts:
                 raise TypeError(
-                    f"y, row {row}: expected {'a str' if texts else 'an int'}, as the other item "
-                    f"ids are, got {value!r}"
+                    f"{name}, row {row}: expected {'a str' if texts else 'an int'}, as the other "
+                    f"item ids are, got {value!r}"
                 )
     return taken
 
@@ -425,7 +433,8 @@ def _from_padded(X: np.ndarray) -> Sequences:
         raise ValueError(f"Found array with 0 sample(s) (shape={X.shape}): X has no rows")
     if X.shape[1] == 0:
         raise ValueError(
-            f"Found array with 0 feature(s) (shape={X.shape}) while a minimum of 1 is required."
+            f"Found array with 0 feature(s) (shape={X.shape}) while a minimum of 1 is required: "
+            "X has no columns"
         )
     if X.dtype.kind == "c":
         raise ValueError("Complex data not supported: item ids are integers or strings")
@@ -447,6 +456,9 @@ def _from_padded(X: np.ndarray) -> Sequences:
     if X.dtype.kind == "f":
         _reject(~np.isfinite(X), X, "Input contains NaN or infinity; item ids are integers")
         _reject(np.floor(X) != X, X, "item ids are integers")
+    if X.dtype.kind in "uf":
+        limit = 2**63 if X.dtype.kind == "u" else 2.0**63
+        _reject(np.greater_equal(X, limit), X, "item ids must be below 2**63")
     _reject(X < 0, X, "Negative values in data: item ids must not be negative")
     present = X != 0
     items, codes = np.unique(X[present].astype(np.int64), return_inverse=True)

@@ -82,6 +82,7 @@ def test_a_row_of_one_item_has_no_diversity():
         (lambda: coverage_at_k(RANKING, 3, ["tea", "cup"]), ValueError, "catalogue: item 'jam'"),
         (lambda: coverage_at_k(RANKING, 3, 3), ValueError, "catalogue=3, but 4 items"),
         (lambda: coverage_at_k(RANKING, 3, []), ValueError, "catalogue holds no item"),
+        (lambda: coverage_at_k(RANKING, 3, [[], [0]]), TypeError, "catalogue: row 0, position 0"),
         (lambda: coverage_at_k(RANKING, 4, 9), ValueError, r"k must be an integer in 1 \.\. 3"),
         (lambda: coverage_at_k([[1.5]], 1, 9), TypeError, r"row 0: .* got 1\.5"),
         (lambda: gini([0, 0]), ValueError, "not all 0"),

@@ -162,7 +162,7 @@ def test_baseline_corrects_over_all_that_is_returned(rankings):
         ({"confidence": 1}, "confidence .* 1"),
         ({"n_resamples": 0}, "n_resamples .* 0"),
         ({"y_true": [1, None]}, "row 1: no held-out item"),
-        ({"ranking_b": [[1, 2]]}, "y has 2 entries, X has 1 rows"),
+        ({"ranking_b": [[1, 2]]}, "y_true has 2 entries, y_pred has 1 rows"),
         ({"y_true": [1], "ranking_a": [[1]], "ranking_b": [[1]]}, "at least two rows"),
     ],
 )

@@ -272,6 +272,7 @@ def test_shards_that_do_not_fit_are_named(data):
     for shards, error, message in (
         ([], ValueError, "at least one SequenceDataset"),
         (3, TypeError, "shards: expected a list of SequenceDatasets, got 3"),
+        (np.array(2), TypeError, r"shards: expected a list of SequenceDatasets, got array\(2\)"),
         ([data, [[1]]], TypeError, r"shard 1: expected a SequenceDataset, got \[\[1\]\]"),
         ([data, SequenceDataset([[1]])], ValueError, "shard 1 has no weights, shard 0 has"),
         ([SequenceDataset([[1]]), SequenceDataset([["a"]])], TypeError, "all int or all str"),

@@ -13,6 +13,7 @@ import decimal
 import fractions
 import io
 import os
+import re
 import tempfile
 import traceback
 import types
@@ -69,21 +70,49 @@ HOME = str(Path(sklearn_dr4sr.__file__).parent)
 SPOKESMEN = (HOME, os.path.join("sklearn", "utils", "validation.py"), "metaestimators.py")
 
 
-def works_or_says_why(call, names=()):
-    """Call; what is raised must be raised by the package, and name a row or a parameter."""
+#: Words of numpy, torch, pandas and Python, which tell nothing of a row or a parameter.
+FOREIGN = re.compile(
+    r"inhomogeneous|setting an array element|broadcast|unhashable|ufunc|expected scalar type"
+    r"|is not (iterable|callable|subscriptable)|has no (len\(\)|attribute)|unsupported operand"
+    r"|not supported between|ambiguous|could not convert|invalid literal|cannot be interpreted"
+    r"|must be real number|out of bounds|[Cc]an't convert|[Cc]annot (interpret|convert|cast)"
+    r"|object of type|only integer scalar|not aligned|mismatch|Overflow|too large to convert"
+    r"|takes \d+ positional|unexpected keyword|unpack|not implemented for"
+)
+
+
+def works_or_says_why(call, *names):
+    """Call; what is raised must be raised by the package, and name a row or a parameter.
+
+    ``names`` are regular expressions of whole words.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return call()
     except (ValueError, TypeError, NotFittedError, FloatingPointError) as error:
-        raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
         problem = error
     if isinstance(problem, FloatingPointError):
-        names = ("epoch", "step")
-    foreign = not any(part in raised_in for part in SPOKESMEN)
-    assert not foreign, (raised_in, repr(problem))
-    assert any(name in str(problem) for name in names), repr(problem)
+        names = (r"epoch \d+", r"step \d+")
+    place = traceback.extract_tb(problem.__traceback__)[-1]
+    # what C code raises has no frame of its own: the last line is then the one that called it
+    ours = any(part in place.filename for part in SPOKESMEN) and place.line.startswith("raise")
+    assert ours, (place, repr(problem))
+    text = str(problem)
+    assert re.search(rf"(?<!\w)(?:{'|'.join(names)})(?!\w)", text), repr(problem)
+    assert not FOREIGN.search(text), repr(problem)
     return problem
+
+
+def test_the_words_of_others_are_not_taken_for_ours():
+    bad = [[1, 2], None]
+    assert isinstance(works_or_says_why(lambda: Sequences(bad), r"row \d+"), TypeError)
+    with pytest.raises(AssertionError, match="row 1"):  # "a 1-D array" holds the letter y
+        works_or_says_why(lambda: Sequences(bad), "y")
+    with pytest.raises(AssertionError, match="reshape"):
+        works_or_says_why(lambda: np.zeros(2).reshape(3), "size")
+    with pytest.raises(AssertionError, match="invalid literal"):  # raised in a line of ours
+        works_or_says_why(lambda: Sequences.from_codes(["x"], [0, 1], Y), "int")
 
 
 #: What an id, a row, a parameter may turn out to be.
@@ -120,6 +149,14 @@ row = st.one_of(
     arrays(st.one_of(scalar_dtypes(), array_dtypes(max_size=2)), array_shapes(min_dims=0)),
     odd,
 )
+
+
+def is_hashable(value):
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
 
 
 def packed(rows):
@@ -181,7 +218,7 @@ anything = st.one_of(
     st.lists(row, max_size=5).flatmap(packed), good_rows.flatmap(packed), matrices(), odd
 )
 #: How an error may speak of data.
-DATA = ("row", "X", "sequence", "ids", "array", "Complex", "sample")
+DATA = (r"row \d+", "X", "item sequences", "item ids", "2-D array")
 
 ROWS = make_sequences(12, 8, random_state=0)
 Y = [entry[0] for entry in ROWS]
@@ -211,7 +248,7 @@ DATA_ENTRIES = {
 @fuzzed
 @given(X=anything)
 def test_data(entry, X):
-    works_or_says_why(lambda: DATA_ENTRIES[entry](X), (*DATA, "fitted"))
+    works_or_says_why(lambda: DATA_ENTRIES[entry](X), *DATA, "is not fitted")
 
 
 @fuzzed
@@ -220,7 +257,7 @@ def test_fits(which, X, y):
     """Any estimator, given any data: what failed to fit has learned nothing."""
     model = clone(ESTIMATORS[which])
     before = set(vars(model))
-    made = works_or_says_why(lambda: model.fit(X, y), ("y", *DATA))
+    made = works_or_says_why(lambda: model.fit(X, y), "y", *DATA)
     if isinstance(made, Exception):
         assert set(vars(model)) == before
 
@@ -228,10 +265,10 @@ def test_fits(which, X, y):
 @fuzzed
 @given(rows=good_rows, y=st.one_of(st.lists(any_id, max_size=5), odd, matrices()))
 def test_held_out_items(rows, y):
-    works_or_says_why(lambda: MarkovChain().fit(rows, y), ("y", *DATA))
-    works_or_says_why(lambda: list(LeaveLastOut().split(rows, y)), ("y", *DATA))
-    works_or_says_why(lambda: FITTED.score(ROWS[:5], y), ("y", *DATA))
-    works_or_says_why(lambda: ranking_scorer("recall@3")(FITTED, ROWS[:5], y), ("y", *DATA))
+    works_or_says_why(lambda: MarkovChain().fit(rows, y), "y", *DATA)
+    works_or_says_why(lambda: list(LeaveLastOut().split(rows, y)), "y", *DATA)
+    works_or_says_why(lambda: FITTED.score(ROWS[:5], y), "y", *DATA)
+    works_or_says_why(lambda: ranking_scorer("recall@3")(FITTED, ROWS[:5], y), "y", *DATA)
 
 
 @fuzzed
@@ -243,7 +280,9 @@ def test_held_out_items(rows, y):
 def test_metrics(y_true, y_pred, k):
     for name in ("recall", "ndcg", "mrr", "map", "hit_rate"):
         metric = getattr(metrics, f"{name}_at_k")
-        made = works_or_says_why(lambda m=metric: m(y_true, y_pred, k), ("y", "k must", "y_pred"))
+        made = works_or_says_why(
+            lambda m=metric: m(y_true, y_pred, k), "y_true", "y_pred", "k must"
+        )
         assert isinstance(made, Exception) or 0 <= made <= 1
 
 
@@ -254,21 +293,25 @@ ranking = st.lists(st.lists(st.integers(0, 9), min_size=3, max_size=3), min_size
 @given(
     y_pred=st.one_of(ranking, matrices(), st.lists(row, max_size=4), odd),
     k=st.one_of(st.integers(1, 3), odd),
-    about=st.one_of(good_rows, st.dictionaries(any_id, any_id, max_size=4), anything),
+    about=st.one_of(
+        good_rows, st.dictionaries(any_id.filter(is_hashable), any_id, max_size=4), anything
+    ),
     value=odd,
 )
 def test_other_metrics(y_pred, k, about, value):
-    names = ("y_pred", "k must", "catalogue", "train", "count", "item", "matrix", "embedd", *DATA)
+    names = ("y_pred", "k must", "catalogue", "train", "count of item", "embeddings", *DATA)
     for name in ("coverage", "gini", "novelty", "average_popularity"):
         metric = getattr(metrics, f"{name}_at_k")
-        works_or_says_why(lambda m=metric: m(y_pred, k, about), names)
-    works_or_says_why(lambda: metrics.intra_list_diversity_at_k(y_pred, k, about, value), names)
-    works_or_says_why(lambda: metrics.head_tail_recall_at_k([1], y_pred, k, about), ("y", *names))
+        works_or_says_why(lambda m=metric: m(y_pred, k, about), *names)
+    works_or_says_why(lambda: metrics.intra_list_diversity_at_k(y_pred, k, about, value), *names)
+    works_or_says_why(
+        lambda: metrics.head_tail_recall_at_k([1], y_pred, k, about), "y_true", *names
+    )
     works_or_says_why(
         lambda: metrics.head_tail_recall_at_k([1], [[1]], 1, [[1]], head_share=value),
-        ("head_share",),
+        "head_share",
     )
-    works_or_says_why(lambda: metrics.ranks([1], y_pred, k), ("y_pred", "k must", "y"))
+    works_or_says_why(lambda: metrics.ranks([1], y_pred, k), "y_true", "y_pred", "k must")
 
 
 numbers = st.one_of(odd, matrices(), st.lists(st.one_of(st.floats(), odd), max_size=4))
@@ -284,17 +327,17 @@ numbers = st.one_of(odd, matrices(), st.lists(st.one_of(st.floats(), odd), max_s
     value=odd,
 )
 def test_comparisons(truth, one, two, values, option, value):
-    names = ("y_true", "y_pred", "y has", "row", "k must", "array", "metric", option)
+    names = ("y_true", "y_pred", "k must", "metrics?", option)
     if not (option == "n_resamples" and isinstance(value, (int, np.integer)) and value > 10**6):
         given = {"metrics": "ndcg@2", "n_resamples": 9, option: value}
-        works_or_says_why(lambda: metrics.compare_rankings(truth, one, two, **given), names)
+        works_or_says_why(lambda: metrics.compare_rankings(truth, one, two, **given), *names)
     works_or_says_why(
-        lambda: metrics.compare_to_baseline(truth, one, value, "mrr@1"), (*names, "rankings")
+        lambda: metrics.compare_to_baseline(truth, one, value, "mrr@1"), *names, "rankings"
     )
-    works_or_says_why(lambda: metrics.sign_flip_test(values, n_resamples=9), ("difference",))
-    works_or_says_why(lambda: metrics.holm(values), ("p_values",))
-    works_or_says_why(lambda: metrics.gini(values), ("counts",))
-    works_or_says_why(lambda: ranking_scorer(value), ("metric",))
+    works_or_says_why(lambda: metrics.sign_flip_test(values, n_resamples=9), "difference")
+    works_or_says_why(lambda: metrics.holm(values), "p_values")
+    works_or_says_why(lambda: metrics.gini(values), "counts")
+    works_or_says_why(lambda: ranking_scorer(value), "metric")
 
 
 @fuzzed
@@ -306,10 +349,10 @@ def test_recommend(data):
             st.sets(st.sampled_from(["user_ids", "exclude", "only", "exclude_seen", "k"]))
         )
     }
-    names = ("user_ids", "exclude", "only", "k must", "exclude_seen", "row")
-    works_or_says_why(lambda: FITTED.recommend(ROWS, **options), names)
+    names = ("user_ids", "exclude", "only", "k must", "exclude_seen", r"row \d+")
+    works_or_says_why(lambda: FITTED.recommend(ROWS, **options), *names)
     works_or_says_why(
-        lambda: NEURAL.similar_items(options.get("only"), options.get("k", 3)), ("items", "k must")
+        lambda: NEURAL.similar_items(options.get("only"), options.get("k", 3)), "items", "k must"
     )
 
 
@@ -321,20 +364,20 @@ def test_recommend(data):
     origin=st.one_of(st.sampled_from(["mined", "original"]), odd),
 )
 def test_data_sets(patterns, weights, source, origin):
-    names = (*DATA, "patterns", "weights", "source", "origin")
+    names = (*DATA, "patterns?", "weights", "source", "origin")
     works_or_says_why(
         lambda: SequenceDataset(ROWS, patterns, weights, source=source, origin=origin).patterns,
-        names,
+        *names,
     )
 
 
 @fuzzed
 @given(rows=good_rows, times=st.one_of(anything, st.lists(st.lists(st.integers(), max_size=6))))
 def test_times(rows, times):
-    works_or_says_why(lambda: global_time_split(rows, times), ("time", *DATA))
+    works_or_says_why(lambda: global_time_split(rows, times), "times", *DATA)
     flat = list(range(sum(map(len, rows))))
     works_or_says_why(
-        lambda: global_time_split(rows, flat, validation_from=times), ("from", "time", *DATA)
+        lambda: global_time_split(rows, flat, validation_from=times), "validation_from", *DATA
     )
 
 
@@ -361,7 +404,7 @@ def test_interactions(user, item, time, library, min_count, name):
         return
     works_or_says_why(
         lambda: sequences_from_interactions(frame, name, min_count=min_count),
-        ("row", "frame", "column", "min_count", "interaction", "user"),
+        *(r"row \d+", "frame", "column", "min_count", "user"),
     )
 
 
@@ -373,7 +416,7 @@ def test_text_files(content):
         if isinstance(content, str):
             content = content.encode("utf-8", "surrogatepass")
         path.write_bytes(content)
-        made = works_or_says_why(lambda: load_sequences(path), ("rows.txt",))
+        made = works_or_says_why(lambda: load_sequences(path), re.escape("rows.txt"))
         if isinstance(made, Exception) and "no sequence" not in str(made):
             assert "line" in str(made) or "UTF-8" in str(made)
 
@@ -401,7 +444,7 @@ def test_tables(content, suffix, head):
         if isinstance(content, str):
             content = (head + content).encode("utf-8", "surrogatepass")
         path.write_bytes(content)
-        works_or_says_why(lambda: load_sequences(path), ("table" + suffix,))
+        works_or_says_why(lambda: load_sequences(path), re.escape("table" + suffix))
 
 
 @fuzzed
@@ -413,7 +456,7 @@ def test_options_of_tables(value, option):
         path = Path(folder, "table.csv")
         path.write_text("user,item,time\n1,2,3\n1,3,4\n")
         works_or_says_why(
-            lambda: load_sequences(path, **{option: value}), (option, "column", "line")
+            lambda: load_sequences(path, **{option: value}), option, "column", r"line \d+"
         )
 
 
@@ -422,7 +465,7 @@ def of_a_path(call):
 
     def with_path(value):
         try:
-            return works_or_says_why(lambda: call(value), ("path", "file", "folder", repr(value)))
+            return works_or_says_why(lambda: call(value), "path", re.escape(repr(value)))
         except OSError:
             return None
 
@@ -432,7 +475,7 @@ def of_a_path(call):
 def asks_for(name, call):
     def with_value(value):
         with contextlib.suppress(IndexError):  # a row that is not there, as of a list
-            works_or_says_why(lambda: call(value), (name, *DATA))
+            works_or_says_why(lambda: call(value), name, *DATA)
 
     return with_value
 
@@ -449,22 +492,24 @@ SINGLE = {
     "load_yelp": of_a_path(load_yelp),
     "load": of_a_path(SASRec.load),
     "from_frame": asks_for("frame", lambda value: SequenceDataset.from_frame(ROWS, value)),
-    "concatenate": asks_for("shard", SequenceDataset.concatenate),
+    "concatenate": asks_for("shards?", SequenceDataset.concatenate),
     "from_parquet": of_a_path(SequenceDataset.from_parquet),
     "load_sequences": of_a_path(load_sequences),
     "last": asks_for("n must", Sequences(ROWS).last),
     "drop_last": asks_for("n must", Sequences(ROWS).drop_last),
     "padded": asks_for("width", Sequences(ROWS).padded),
     "PatternLengthDisplay": asks_for("dataset", plotting.PatternLengthDisplay.from_dataset),
-    "PatternSupportDisplay": asks_for("", plotting.PatternSupportDisplay.from_estimator),
-    "PatternWeightsDisplay": asks_for("", plotting.PatternWeightsDisplay.from_dataset),
-    "PopularityDisplay": asks_for("", plotting.PopularityDisplay.from_dataset),
+    "PatternSupportDisplay": asks_for("estimator", plotting.PatternSupportDisplay.from_estimator),
+    "PatternWeightsDisplay": asks_for("dataset", plotting.PatternWeightsDisplay.from_dataset),
+    "PopularityDisplay": asks_for("dataset", plotting.PopularityDisplay.from_dataset),
     "HistoryDisplay": asks_for("row", lambda v: plotting.HistoryDisplay.from_dataset(DATA_SET, v)),
-    "LearningCurveDisplay": asks_for("", plotting.LearningCurveDisplay.from_estimator),
+    "LearningCurveDisplay": asks_for("estimator", plotting.LearningCurveDisplay.from_estimator),
     "ParameterCurveDisplay": asks_for(
-        "", lambda v: plotting.ParameterCurveDisplay.from_search(v, "x")
+        "search", lambda v: plotting.ParameterCurveDisplay.from_search(v, "x")
     ),
-    "HitRateDisplay": asks_for("", lambda v: plotting.HitRateDisplay.from_estimator(v, ROWS, Y)),
+    "HitRateDisplay": asks_for(
+        "estimator", lambda v: plotting.HitRateDisplay.from_estimator(v, ROWS, Y)
+    ),
 }
 
 
@@ -502,9 +547,11 @@ def test_damaged_files(which, cut, change, insert):
         at = int(cut * len(content))
         path.write_bytes(bytes(content[:at]) + insert + (bytes(content[at:]) if change else b""))
         if path.suffix == ".parquet":
-            works_or_says_why(lambda: SequenceDataset.from_parquet(path).patterns, (path.name,))
+            works_or_says_why(
+                lambda: SequenceDataset.from_parquet(path).patterns, re.escape(path.name)
+            )
         else:
-            works_or_says_why(lambda: SASRec.load(path.parent), (path.name, "model"))
+            works_or_says_why(lambda: SASRec.load(path.parent), re.escape(path.name))
 
 
 #: What asks for nothing but patience.
@@ -533,14 +580,14 @@ def test_parameters(which, value):
     parameters = {**estimator.get_params(deep=False), name: value}
     model = type(estimator)(**parameters)
     before = set(vars(model))
-    made = works_or_says_why(lambda: model.fit(ROWS, Y), (name, "epoch"))
+    made = works_or_says_why(lambda: model.fit(ROWS, Y), name)
     if isinstance(made, Exception):
         assert set(vars(model)) == before
         return
     if hasattr(model, "transform"):
-        works_or_says_why(lambda: model.transform(ROWS).weights, (name,))
+        works_or_says_why(lambda: model.transform(ROWS).weights, name)
     if hasattr(model, "predict"):
-        works_or_says_why(lambda: model.predict(ROWS), (name, "a score is NaN"))
+        works_or_says_why(lambda: model.predict(ROWS), name, "a score is NaN")
 
 
 @settings(fuzzed, max_examples=2 * CASES)
@@ -553,7 +600,7 @@ def test_made_sequences(data):
     if name in ("n_sequences", "n_items", "mean_length") and isinstance(value, (int, float)):
         return  # as many as there is room for
     given = {"n_sequences": 5, "n_items": 12, name: value}
-    works_or_says_why(lambda: make_sequences(**given), (name,))
+    works_or_says_why(lambda: make_sequences(**given), name)
 
 
 @fuzzed

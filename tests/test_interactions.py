@@ -227,3 +227,10 @@ def test_columns_that_pandas_has_numbered():
         sequences_from_interactions(frame, 0, 1, 3)
     with pytest.raises(TypeError, match=r"row 1, 0: expected an int or str id, got \['a'\]"):
         sequences_from_interactions(pd.DataFrame([["b", 5, 2], [["a"], 6, 1]]), 0, 1, 2)
+
+
+@pytest.mark.parametrize("make", [pd.Series, np.array, list, lambda ids: None])
+def test_what_is_no_name_of_a_column(make):
+    frame = pd.DataFrame({"user": [1, 1], "item": [1, 2], "time": [1, 2]})
+    with pytest.raises(ValueError, match="frame has no column"):
+        sequences_from_interactions(frame, make([1, 2]))

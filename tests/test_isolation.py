@@ -33,8 +33,6 @@ from sklearn_dr4sr.recommenders import SASRec
 
 ROWS = make_sequences(30, 12, random_state=0)
 SPLIT = leave_one_out(ROWS)
-# at a process's first optimizer torch itself sets an environment variable and a warnings filter
-torch.optim.Adam([torch.zeros(1, requires_grad=True)])
 RECOMMENDERS = [e for e in ESTIMATORS if isinstance(e, BaseRecommender)]
 
 
@@ -180,6 +178,24 @@ def test_functions_leave_no_trace(tmp_path):
     assert digest((times, frame, ranking, data)) == given
 
 
+FIRST_FIT = """
+import sys
+sys.path.insert(0, {folder!r})
+from test_isolation import make, nothing_global_changes, ROWS
+
+with nothing_global_changes():
+    make(0).fit(ROWS).predict(ROWS)
+"""
+
+
+def test_the_first_fit_of_a_process_leaves_no_trace(tmp_path):
+    """At a process's first optimizer torch sets an environment variable and a warnings filter."""
+    script = tmp_path / "script.py"
+    script.write_text(FIRST_FIT.format(folder=os.path.dirname(__file__)))
+    ran = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+
+
 def test_a_fit_that_diverges_leaves_no_trace():
     with nothing_global_changes(), pytest.raises(FloatingPointError):
         SASRec(**{**TINY, "max_epochs": 50}, lr=1e30, random_state=0).fit(ROWS)
@@ -258,6 +274,42 @@ def test_same_seed_same_result_in_forked_and_spawned_processes(tmp_path):
     ran = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
     here = fitted_digest(3)
     assert ran.stdout.split() == ["fork", here, "spawn", here], ran.stderr
+
+
+FORK_DURING_A_FIT = """
+import multiprocessing, os, sys, threading
+sys.path.insert(0, {folder!r})
+from skorch.callbacks import Callback
+from test_isolation import ROWS, fitted_digest, make
+
+training = threading.Event()
+
+class Waits(Callback):
+    def on_batch_end(self, net, **kwargs):
+        training.set()
+        threading.Event().wait()
+
+fit = make(0).set_params(callbacks=[Waits]).fit
+threading.Thread(target=fit, args=(ROWS,), daemon=True).start()
+training.wait()
+child = multiprocessing.get_context("fork").Process(
+    target=lambda: print(fitted_digest(3), flush=True)
+)
+child.start()
+child.join(60)
+print("ended" if child.exitcode == 0 else "hangs", flush=True)
+child.kill()
+os._exit(0)  # the thread trains still
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform cannot fork")
+def test_a_process_forked_while_a_thread_fits_can_fit(tmp_path):
+    """It inherits the lock of that thread, but not the thread that would give it back."""
+    script = tmp_path / "script.py"
+    script.write_text(FORK_DURING_A_FIT.format(folder=os.path.dirname(__file__)))
+    ran = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == [fitted_digest(3), "ended"], ran.stderr
 
 
 def test_same_seed_same_result_in_joblib_threads():

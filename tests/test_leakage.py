@@ -1,8 +1,14 @@
 """Held-out items stay out of every estimator, and the check of it catches those that cheat."""
 
+import array
 import functools
+import itertools
+import time
 
 import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 import torch
 from scipy import sparse
@@ -121,10 +127,13 @@ class Slots:
 
 HIDEOUTS = ("closure", "partial", "method", "slots", "default")
 HIDEOUTS += ("buffer", "key", "sparse", "text", "data set")
+HIDEOUTS += ("Series", "index", "DataFrame", "polars", "polars frame", "arrow", "arrow table")
+HIDEOUTS += ("array", "memoryview", "bytearray", "values", "range", "complex", "masked", "fields")
+HIDEOUTS += ("texts",)
 
 
 class Hides(Popularity):
-    """What is kept in closures, partials, methods, slots and tensors is found, too."""
+    """What is kept in closures, partials, methods, slots, tensors and frames is found, too."""
 
     def __init__(self, where="closure"):
         super().__init__()
@@ -135,7 +144,8 @@ class Hides(Popularity):
         y = as_items(y, len(X))
         slots = Slots()
         slots.inside = {1: (y,)}
-        numbers = torch.tensor([item or 0 for item in y])
+        given = np.array([item or 0 for item in y])
+        numbers = torch.tensor(given)
         module = torch.nn.Module()
         module.register_buffer("numbers", numbers.to(torch.float32))
         self.kept_ = {
@@ -149,6 +159,22 @@ class Hides(Popularity):
             "sparse": sparse.coo_array((numbers, (numbers * 0, numbers * 0)), shape=(1, 1)),
             "text": str(y.tolist()).encode(),
             "data set": SequenceDataset(X, [[item] if item else [] for item in y]),
+            "Series": pd.Series(given),
+            "index": pd.Series(0, index=given),
+            "DataFrame": pd.DataFrame({"name": "x", "y": given}),
+            "polars": pl.Series(given),
+            "polars frame": pl.DataFrame({"name": "x", "y": given}),
+            "arrow": pa.array(given),
+            "arrow table": pa.table({"y": given}),
+            "array": array.array("q", given),
+            "memoryview": memoryview(given),
+            "bytearray": bytearray(str(y.tolist()).encode()),
+            "values": dict(enumerate(y)).values(),
+            "range": range(given.max() + 1),
+            "complex": [complex(item) for item in given],
+            "masked": np.ma.masked_array(given, mask=True),
+            "fields": given.view([("y", given.dtype)]),
+            "texts": given.astype(str),
         }[self.where]
         return self
 
@@ -171,7 +197,7 @@ class WeighsByY(TransformerMixin, BaseEstimator):
     [
         (CatalogueOfY(), r"validation item leaked: .* in CatalogueOfY.items_\[\d+\]"),
         (TrainsOnY(), r"fitted with y permuted, TrainsOnY differs in TrainsOnY\.\w+"),
-        (RoomForY(), r"y with unknown items, RoomForY differs in RoomForY.graph_.* of shape"),
+        (RoomForY(), r"y with unknown items, RoomForY differs in RoomForY.graph_"),
         (LearnsFromQueries(), r"LearnsFromQueries after predict.seen_\['histories'\]"),
         (NotesTheTest(), r"test item leaked: .* in NotesTheTest after predict.log_"),
         (make_pipeline(WeighsByY(), Popularity()), r"validation item.*steps.*\.next_\[\d+\]"),
@@ -188,16 +214,61 @@ class BlursY(WeighsByY):
     """Keeps no id at all, but weighs the last items by how large the held-out one is."""
 
     def fit(self, X, y=None):
-        self.scale_ = float(sum(int(item) % 7 for item in y if item is not None))
+        self.scale_ = itertools.repeat(float(sum(int(i) % 7 for i in y if i is not None)))
         return self
 
     def transform(self, X):
-        return SequenceDataset(X, weights=np.full(len(X.codes), self.scale_))
+        return SequenceDataset(X, weights=np.full(len(X.codes), next(self.scale_)))
 
 
 def test_weights_that_y_moves_are_caught(split):
+    """The number itself cannot be: an iterator would be used up."""
     with pytest.raises(AssertionError, match=r"BlursY.transform\(train\).weights"):
         check_no_leakage(BlursY(), split)
+
+
+class Notes(Popularity):
+    """Keeps what is made of y, by a function, beside how long it took."""
+
+    def __init__(self, note):
+        super().__init__()
+        self.note = note
+
+    def fit(self, X, y=None):
+        start = time.perf_counter()
+        super().fit(X)
+        self.note_ = self.note([item for item in y if item is not None])
+        self.took_ = time.perf_counter() - start
+        return self
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        lambda y: [float(item % 7) for item in y],
+        lambda y: "".join("ab"[item % 2] for item in y),
+        lambda y: bytearray(item % 7 for item in y),
+        lambda y: pd.Series([item % 7 for item in y]),
+        lambda y: range(y[0] % 7),
+    ],
+    ids=["numbers", "text", "bytes", "Series", "range"],
+)
+def test_numbers_and_texts_that_y_moves_are_caught(note, split):
+    with pytest.raises(AssertionError, match=r"Notes differs in Notes\.note_"):
+        check_no_leakage(Notes(note), split)
+    check_no_leakage(Notes(len), split)
+
+
+def test_attributes_of_the_class_are_searched(split):
+    class Shares(Popularity):
+        seen: list = []
+
+        def fit(self, X, y=None):
+            self.seen.append(y)
+            return super().fit(X)
+
+    with pytest.raises(AssertionError, match=r"validation item leaked: .* in Shares\.Shares\.seen"):
+        check_no_leakage(Shares(), split)
 
 
 class Memorizes(torch.nn.Module):

@@ -203,7 +203,7 @@ def test_a_missing_held_out_item_is_named(metric, y):
 def test_bad_ids_are_named():
     with pytest.raises(TypeError, match="row 1: expected int or str ids, got <NA>"):
         recall_at_k([1, 2], np.array([[1, 2], [2, pd.NA]], dtype=object), 2)
-    with pytest.raises(TypeError, match="y_true holds int ids, y_pred str ids"):
+    with pytest.raises(TypeError, match="y_true holds int ids, the rankings str ids"):
         recall_at_k([1, 2], [["1"], ["2"]], 1)
 
 
@@ -220,9 +220,28 @@ def test_k_lies_within_the_ranking(metric, k):
         metric([1, 2, 3], RANKING, k)
 
 
+@pytest.mark.parametrize(
+    ("y_true", "y_pred", "message"),
+    [
+        ([1, 2], [[1, 2], [3]], "y_pred, row 1: expected as many item ids as in row 0, 2, got 1"),
+        ([1, 2], [[1, 2], 3], "y_pred, row 1: expected a list of item ids, got 3"),
+        ([1, 2], [[1, [2]], [1, 2]], r"y_pred: expected .*n_rows, n_ranked.* got \[\[1, \[2"),
+        ([1, 2], np.array([[1], ["a"]], dtype=object), "y_pred, row 1, position 0: .* int or all"),
+        ([1, [2, 0.5]], [[1], [2]], "y_true, row 0: expected a sequence"),
+        ([[1], np.array(2)], [[1], [2]], "y_true, row 1: expected a sequence"),
+        ([1, -2], [[1], [2]], "y_true, row 1: expected an item id"),
+        ([1], np.array([[2**63 + 5]], dtype=np.uint64), "y_pred, row 0, position 0: .* 64-bit"),
+        (["1"], [[1]], "y_true holds str ids, the rankings int ids"),
+    ],
+)
+def test_the_row_that_does_not_fit_is_named(y_true, y_pred, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        recall_at_k(y_true, y_pred, k=1)
+
+
 @pytest.mark.parametrize("metric", [recall_at_k, ndcg_at_k])
 def test_bad_shapes_and_no_truth(metric):
-    with pytest.raises(ValueError, match="y has 2 entries, X has 3 rows"):
+    with pytest.raises(ValueError, match="y_true has 2 entries, y_pred has 3 rows"):
         metric([1, 2], RANKING, 1)
     with pytest.raises(ValueError, match=r"y_pred.*shape \(4,\)"):
         metric([1], [1, 2, 3, 4], 1)
@@ -358,7 +377,7 @@ def test_what_a_model_lacks_is_named():
 
 @pytest.mark.parametrize("metric", [recall_at_k, ndcg_at_k])
 def test_rows_of_truth_and_of_rankings_are_as_many_and_some(metric):
-    with pytest.raises(ValueError, match="y has 1 entries, X has 2 rows"):
+    with pytest.raises(ValueError, match="y_true has 1 entries, y_pred has 2 rows"):
         metric([[1, 2]], [[1, 2], [2, 1]], 1)
     with pytest.raises(ValueError, match="y_true, y_pred: there is no row"):
         metric(Sequences([[1]])[:0], np.zeros((0, 2), int), 1)

@@ -32,6 +32,7 @@ SPLIT = leave_one_out(ROWS)
         (SequentialRules(), "reverse_weight", 10**30),
         (EASE(), "l2", 1e300),
         (InfiniteAutoencoder(), "n_jobs", 0),
+        (PatternMiner(), "n_jobs", 10**9),
         (InfiniteAutoencoder(), "l2", np.array(2)),
         (SASRec(), "embedding_dim", 10**9),
         (SASRec(), "hidden_dim", 10**9),

@@ -334,9 +334,9 @@ def test_weights_by_position_are_the_papers_picture(data):
 
 
 def test_weights_need_weights(data):
-    with pytest.raises(ValueError, match="bare: expected a SequenceDataset with weights"):
+    with pytest.raises(ValueError, match="dataset 'bare': expected a SequenceDataset with weights"):
         PatternWeightsDisplay.from_dataset({"bare": SequenceDataset([[1, 2]])})
-    with pytest.raises(ValueError, match="single: no pattern holds two items"):
+    with pytest.raises(ValueError, match="dataset 'single': no pattern holds two items"):
         PatternWeightsDisplay.from_dataset({"single": SequenceDataset([[1]], weights=[1])})
     with pytest.raises(ValueError, match="n_patterns must be an integer of at least 1, got 0"):
         PatternWeightsDisplay.from_dataset(data, by="position", n_patterns=0)

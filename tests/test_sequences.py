@@ -416,3 +416,14 @@ def test_times_are_no_held_out_items(unit):
         as_items(times, 2)
     with pytest.raises(ValueError, match="row 0: expected an item id"):
         as_items(list(times), 2)
+
+
+@pytest.mark.parametrize("dtype", [np.uint64, np.float64, np.float32])
+def test_ids_of_a_matrix_that_int64_cannot_hold(dtype):
+    with pytest.raises(ValueError, match=r"row 1, position 0: item ids must be below 2\*\*63"):
+        as_sequences(np.array([[1], [2**63]], dtype=dtype))
+    assert list(as_sequences(np.array([[2**62]], dtype=dtype))) == [[2**62]]
+
+
+def test_the_largest_id_of_a_matrix():
+    assert list(as_sequences(np.array([[2**63 - 1]], dtype=np.uint64))) == [[2**63 - 1]]

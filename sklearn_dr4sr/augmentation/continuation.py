@@ -156,6 +156,13 @@ class TeacherContinuation(Augmenter):
         return self
 
     def _check_parameters(self) -> None:
+        given = self.estimator
+        if given is not None and not (
+            hasattr(given, "fit") and hasattr(given, "decision_function")
+        ):
+            raise TypeError(
+                f"estimator: expected a recommender (fit, decision_function) or None, got {given!r}"
+            )
         check_number("n_copies", self.n_copies, 1, PATTERNS, integer=True)
         check_number("n_items", self.n_items, 1, LENGTH, integer=True)
         check_number("top", self.top, 1, integer=True)

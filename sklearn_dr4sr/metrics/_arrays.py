@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._parameters import is_integer
 from ..sequences import Sequences, as_items, as_sequences, positions_in
 
 __all__ = ["as_numbers", "encode_ranking", "item_counts", "relevance", "true_items"]
@@ -16,12 +18,12 @@ __all__ = ["as_numbers", "encode_ranking", "item_counts", "relevance", "true_ite
 def as_numbers(name: str, values: Any) -> np.ndarray:
     """Take numbers of any shape, or raise TypeError."""
     try:
-        values = np.asarray(values)
-        if values.dtype.kind not in "biufO":
-            raise TypeError(values.dtype)
-        return values.astype(float)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise TypeError(f"{name}: expected numbers ({error})") from None
+        array = np.asarray(values)
+        if array.dtype.kind not in "biufO":
+            raise TypeError
+        return array.astype(float)
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(f"{name}: expected numbers, got {values!r:.80}") from None
 
 
 def encode_ranking(y_pred: ArrayLike, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -39,16 +41,19 @@ def encode_ranking(y_pred: ArrayLike, k: int) -> tuple[np.ndarray, np.ndarray]:
     ValueError, TypeError
         If ``y_pred`` is no matrix of ids, or ``k`` is not in 1 .. its width.
     """
-    y_pred = np.asarray(y_pred)
+    try:
+        y_pred = np.asarray(y_pred)
+    except ValueError:
+        raise _uneven(y_pred) from None
     if y_pred.ndim != 2:
         raise ValueError(f"y_pred: expected (n_rows, n_ranked) item ids, got shape {y_pred.shape}")
-    if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or not 1 <= k <= y_pred.shape[1]:
+    if not is_integer(k) or not 1 <= k <= y_pred.shape[1]:
         raise ValueError(
             f"k must be an integer in 1 .. {y_pred.shape[1]} (ranked items), got {k!r}"
         )
     top = y_pred[:, :k]
     codes = np.full(top.shape, -1, dtype=np.int64)
-    if top.dtype.kind in "iu":
+    if top.dtype.kind in "iu" and top.dtype != np.uint64:
         items, codes[top >= 0] = np.unique(top[top >= 0].astype(np.int64), return_inverse=True)
         return codes, items
     flat = top.ravel().tolist()
@@ -56,18 +61,43 @@ def encode_ranking(y_pred: ArrayLike, k: int) -> tuple[np.ndarray, np.ndarray]:
     for at, item in enumerate(flat):
         if isinstance(item, float) and item.is_integer():  # integers in a column that has NaN
             item = flat[at] = int(item)
-        whole = isinstance(item, (int, np.integer)) and not isinstance(item, bool)
+        whole = is_integer(item)
         missing = item is None or (isinstance(item, float) and np.isnan(item))
         if not (whole or missing or isinstance(item, str)):
             raise TypeError(f"y_pred, row {at // k}: expected int or str ids, got {item!r}")
         present[at] = item >= 0 if whole else isinstance(item, str)
-    ranked = as_sequences([[item for item, there in zip(flat, present, strict=True) if there]])
+    pairs = zip(flat, present, strict=True)
+    ranked = _as_rows("y_pred", [[item for item, there in islice(pairs, k) if there] for _ in top])
     codes.ravel()[present] = ranked.codes
     return codes, ranked.items
 
 
-def true_items(y_true: Any, n_rows: int) -> Sequences:
+def _uneven(y_pred: Any) -> ValueError:
+    """Find the first row that is no list of as many ids as the first."""
+    for row, ranked in enumerate(y_pred):
+        if not isinstance(ranked, (list, tuple)) and getattr(ranked, "ndim", 0) != 1:
+            return ValueError(f"y_pred, row {row}: expected a list of item ids, got {ranked!r:.60}")
+        if len(ranked) != len(y_pred[0]):
+            return ValueError(
+                f"y_pred, row {row}: expected as many item ids as in row 0, {len(y_pred[0])}, "
+                f"got {len(ranked)}"
+            )
+    return ValueError(f"y_pred: expected (n_rows, n_ranked) item ids, got {y_pred!r:.60}")
+
+
+def _as_rows(name: str, rows: list[list]) -> Sequences:
+    try:
+        return as_sequences(rows or [[]])
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}, {error}") from None
+
+
+def true_items(
+    y_true: Any, n_rows: int, names: tuple[str, str] = ("y_true", "y_pred")
+) -> Sequences:
     """Relevant items of each row: one, or several (a list of lists); empty where unknown.
+
+    Errors call ``y_true``, and what has the rows, by ``names``.
 
     Raises
     ------
@@ -82,17 +112,23 @@ def true_items(y_true: Any, n_rows: int) -> Sequences:
         truth = y_true
     elif flat_list and any(isinstance(row, several) for row in y_true):
         rows = [[] if row is None else row for row in y_true]
-        truth = as_sequences([list(row) if isinstance(row, several) else row for row in rows])
+        lists = [isinstance(row, several) and getattr(row, "ndim", 1) > 0 for row in rows]
+        rows = [list(row) if listed else row for row, listed in zip(rows, lists, strict=True)]
+        truth = _as_rows(names[0], rows)
     else:
-        one = as_items(y_true, n_rows).tolist()
-        truth = as_sequences([[] if item is None else [item] for item in one])
+        one = as_items(y_true, n_rows, names=names).tolist()
+        truth = _as_rows(names[0], [[] if item is None else [item] for item in one])
     if len(truth) != n_rows:
-        raise ValueError(f"y has {len(truth)} entries, X has {n_rows} rows: they must be equal")
+        raise ValueError(
+            f"{names[0]} has {len(truth)} entries, {names[1]} has {n_rows} rows: they must be equal"
+        )
     return truth
 
 
-def relevance(y_true: Any, y_pred: ArrayLike, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where the true items stand in the rankings.
+def relevance(
+    y_true: Any, y_pred: ArrayLike, k: int, name: str = "y_true"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where the true items, which errors call ``name``, stand in the rankings.
 
     Returns
     -------
@@ -118,7 +154,9 @@ def relevance(y_true: Any, y_pred: ArrayLike, k: int) -> tuple[np.ndarray, np.nd
         )
     if len(items) and items.dtype != truth.items.dtype:
         kinds = ["str" if ids.dtype == object else "int" for ids in (truth.items, items)]
-        raise TypeError(f"y_true holds {kinds[0]} ids, y_pred {kinds[1]} ids: they cannot match")
+        raise TypeError(
+            f"{name} holds {kinds[0]} ids, the rankings {kinds[1]} ids: they cannot match"
+        )
     at = positions_in(items, truth.items)[truth.codes]
     key = truth.rows * (len(items) + 1) + at  # a pair of row and item as one number
     n_true = np.bincount(

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..sequences import as_sequences, positions_in
+from .._parameters import is_integer
+from .._tables import as_ids
+from ..sequences import positions_in
 from ._arrays import as_numbers, encode_ranking, item_counts
 
 __all__ = [
@@ -226,7 +228,7 @@ def intra_list_diversity_at_k(
     codes, ranked = encode_ranking(y_pred, k)
     if k < 2:
         raise ValueError(f"k must be at least 2 for a distance between items, got {k}")
-    given = as_sequences([np.asarray(items).tolist()])
+    given = as_ids("items", items)
     vectors = as_numbers("embeddings", embeddings)
     if vectors.ndim != 2 or len(vectors) != len(given.codes):
         raise ValueError(
@@ -259,11 +261,11 @@ def _shown(y_pred: ArrayLike, k: int, catalogue: Any) -> np.ndarray:
     """How often each item of the catalogue stands among the first ``k``."""
     codes, ranked = encode_ranking(y_pred, k)
     counts = np.bincount(codes[codes >= 0], minlength=len(ranked))
-    if isinstance(catalogue, (int, np.integer)) and not isinstance(catalogue, bool):
+    if is_integer(catalogue):
         if catalogue < max(1, len(ranked)):
             raise ValueError(f"catalogue={catalogue}, but {len(ranked)} items are recommended")
         return np.append(counts, np.zeros(catalogue - len(ranked), dtype=counts.dtype))
-    items = as_sequences([np.asarray(catalogue).tolist()]).items
+    items = as_ids("catalogue", catalogue).items
     if len(items) == 0:
         raise ValueError("catalogue holds no item")
     shown = np.zeros(len(items), dtype=np.int64)

@@ -122,7 +122,7 @@ class _Scorer:
             absent = -1 if ranking.dtype.kind == "i" else None
             short = ((0, 0), (0, k_max - ranking.shape[1]))
             ranking = np.pad(ranking, short, constant_values=absent)
-        truth = true_items(y, len(ranking))
+        truth = true_items(y, len(ranking), ("y", "X"))
         known = truth.lengths > 0
         if not known.any():
             raise ValueError("y: no row has a held-out item")
@@ -133,7 +133,7 @@ class _Scorer:
             X if self.train is None else self.train,
             self.embeddings,
         )
-        hits, n_true = relevance(ranked.truth, ranked.ranking, k_max)
+        hits, n_true = relevance(ranked.truth, ranked.ranking, k_max, "y")
         scores = {
             name: float(PER_ROW[metric](hits[:, :k], n_true).mean())
             if metric in PER_ROW

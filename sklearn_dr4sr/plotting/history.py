@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .._parameters import check_number
 from ..dataset import as_dataset
 from ._style import GREY, ORIGIN_COLORS, make_axes, text_color
 
@@ -109,8 +110,7 @@ class HistoryDisplay:
         >>> HistoryDisplay.from_dataset(data, 0, ax=Figure().subplots()).labels
         ['row 0', 'mined', 'mined']
         """
-        if not isinstance(max_patterns, (int, np.integer)) or max_patterns < 1:
-            raise ValueError(f"max_patterns must be an integer of at least 1, got {max_patterns!r}")
+        check_number("max_patterns", max_patterns, 1, integer=True)
         dataset = as_dataset(dataset)
         labels = [label.strip() for label, _ in dataset._explained(row)]
         history = dataset.histories[row]
@@ -168,8 +168,7 @@ class HistoryDisplay:
         >>> display.plot(ax, max_items=2).ax_ is ax
         True
         """
-        if not isinstance(max_items, (int, np.integer)) or max_items < 1:
-            raise ValueError(f"max_items must be an integer of at least 1, got {max_items!r}")
+        check_number("max_items", max_items, 1, integer=True)
         left_out = [max(0, len(row) - max_items) for row in (self.history, *self.patterns)]
         labels = [
             f"{label}, last {max_items} of {left + max_items} items" if left else label

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .._parameters import check_number
 from .._search import best_of
 from ..metrics import ranks
 from ..sequences import as_items, as_sequences, positions_in
@@ -130,8 +131,7 @@ class HitRateDisplay:
         by = (by,) if isinstance(by, str) else tuple(by)
         if not by or not set(by) <= set(LABELS):
             raise ValueError(f"by: expected some of {tuple(LABELS)}, got {by!r}")
-        if not isinstance(n_bins, (int, np.integer)) or n_bins < 1:
-            raise ValueError(f"n_bins must be an integer of at least 1, got {n_bins!r}")
+        check_number("n_bins", n_bins, 1, integer=True)
         histories = as_sequences(X)
         truth = as_items(y, len(histories))
         known = np.array([item is not None for item in truth], dtype=bool)

@@ -175,6 +175,8 @@ class LearningCurveDisplay:
 
 def _panels(estimator: Any) -> Iterator[Panel]:
     """Lay out what one estimator has noted; a line without a name is its panel's only one."""
+    if isinstance(estimator, type) or not hasattr(estimator, "fit"):
+        raise TypeError(f"estimator: expected a fitted estimator, got {estimator!r:.80}")
     check_is_fitted(estimator)
     if hasattr(estimator, "upper_history_"):
         yield from _panels(estimator.recommender_)

@@ -98,6 +98,8 @@ class ParameterCurveDisplay:
         ------
         NotFittedError
             If the search is not fitted.
+        TypeError
+            If it is none.
         ValueError
             If a parameter or metric is unknown; if ``fixed`` is None and the search has no best
             candidate (``refit=False`` with several metrics); if no candidate is left.
@@ -180,6 +182,8 @@ def read_search(
     fixed: dict[str, Any] | None = None,
 ) -> tuple[list, dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Values of a parameter, and mean and deviation of each metric; see ``from_search``."""
+    if isinstance(search, type) or not hasattr(search, "fit"):
+        raise TypeError(f"search: expected a fitted search, got {search!r:.80}")
     check_is_fitted(search, "cv_results_")
     results = search.cv_results_
     candidates = results["params"]

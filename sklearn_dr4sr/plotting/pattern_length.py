@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .._parameters import check_number
 from ..dataset import ORIGINS, as_dataset
 from ._style import GREY, ORIGIN_COLORS, despine, make_axes
 
@@ -89,8 +90,7 @@ class PatternLengthDisplay:
         >>> PatternLengthDisplay.from_dataset(rows, max_length=3, ax=Figure().subplots()).counts
         {'original': array([1, 1, 1])}
         """
-        if not isinstance(max_length, (int, np.integer)) or max_length < 1:
-            raise ValueError(f"max_length must be an integer of at least 1, got {max_length!r}")
+        check_number("max_length", max_length, 1, integer=True)
         dataset = as_dataset(dataset)
         before, after = dataset.histories.lengths, dataset.patterns.lengths
         longest = int(max(before.max(initial=1), after.max(initial=1)))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
+from .._parameters import check_number
 from ..dataset import ORIGINS, SequenceDataset
 from ._style import ORIGIN_COLORS, as_named, despine, make_axes
 
@@ -56,10 +57,13 @@ class PatternWeightsDisplay:
         for name, dataset in datasets.items():
             if getattr(dataset, "weights", None) is None:
                 raise ValueError(
-                    f"{name}: expected a SequenceDataset with weights, got {dataset!r}"
+                    f"dataset {name!r}: expected a SequenceDataset with weights, "
+                    f"got {dataset!r:.80}"
                 )
             if not _is_target(dataset).any():
-                raise ValueError(f"{name}: no pattern holds two items, so there is no target")
+                raise ValueError(
+                    f"dataset {name!r}: no pattern holds two items, so there is no target"
+                )
         self.datasets = datasets
 
     @classmethod
@@ -187,8 +191,7 @@ class PatternWeightsDisplay:
         """
         if by not in (*LABELS, "position"):
             raise ValueError(f"by: expected one of {(*LABELS, 'position')}, got {by!r}")
-        if not isinstance(n_patterns, (int, np.integer)) or n_patterns < 1:
-            raise ValueError(f"n_patterns must be an integer of at least 1, got {n_patterns!r}")
+        check_number("n_patterns", n_patterns, 1, integer=True)
         size = (2.4, 4.0) if by == "position" else (3.4, 3.2)
         axes = make_axes(ax, len(self.datasets), size=size, sharey=True)
         if by == "position":

@@ -87,6 +87,9 @@ class PopularityDisplay:
         if "histories" in named:
             raise ValueError('dataset: the name "histories" is taken by what was before')
         parts |= {name: data.patterns for name, data in named.items()}
+        for name, part in parts.items():
+            if len(part.codes) == 0:
+                raise ValueError(f"dataset: its {name} hold no item")
         items = np.unique(np.concatenate([part.compact().items for part in parts.values()]))
         counts = {
             name: np.bincount(part.recode(items).codes, minlength=len(items))

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
+from .._parameters import check_number
 from .._tables import codes_of, long_table
 from ..ranking import CHUNK_SIZE, top_k
 from .training import encode_histories
@@ -85,8 +86,7 @@ class EmbeddingSpace:
         (['item', 'similar', 'score', 'rank'], ['cup', 'pot'])
         """
         check_is_fitted(self, "items_")
-        if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or k < 1:
-            raise ValueError(f"k must be an integer of at least 1, got {k!r}")
+        check_number("k", k, 1, integer=True)
         codes = codes_of("items", items, self.items_)
         if (codes < 0).any():
             at = int(np.argmax(codes < 0))
