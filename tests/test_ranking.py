@@ -123,7 +123,7 @@ def test_ids_of_y_are_of_the_kind_of_x(model):
     model.fit([[1, 2], [2, 3]])
     with pytest.raises(TypeError, match=r"y, row 1: expected an int, .* got 'b'"):
         model.score([[1], [2]], [2, "b"])
-    with pytest.raises(TypeError, match="y_true holds str ids, y_pred int ids"):
+    with pytest.raises(TypeError, match="y holds str ids, the rankings int ids"):
         model.score([[1], [2]], ["2", "3"])
 
 
