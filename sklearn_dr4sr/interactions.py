@@ -173,7 +173,12 @@ def sequences_from_interactions(
 
 def _ids(column: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Sorted distinct ids, int64 or object (str), and each row's position among them."""
-    values = column.to_numpy()
+    native = column.to_native()
+    if hasattr(getattr(native, "type", None), "index_type"):
+        # a dictionary of pyarrow, of which version 15 makes no array
+        values = native.cast(native.type.value_type).to_numpy()
+    else:
+        values = column.to_numpy()
     if values.dtype.kind in "iu":
         if values.min() < 0:
             row = int(values.argmin())
