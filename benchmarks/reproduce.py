@@ -413,7 +413,8 @@ def efficiency(wanted: list[Cell], shelf: Shelf) -> str:
     seconds = {}
     for cell in wanted:
         without, with_upper = TABLE_5[cell.data]
-        paper = {"dr4sr": without, "dr4sr+": with_upper}.get(cell.recipe, ("", ""))
+        beside = {"dr4sr": without, "dr4sr+, recipe=paper": with_upper}
+        paper = beside.get(cell.label(), ("", ""))
         if not (records := shelf.results(cell)):
             missing = shelf.missing(cell)
             lines.append(line(cell.data, cell.label(), paper[0], missing, "", paper[1], "", ""))

@@ -280,6 +280,7 @@ def test_table_5_has_the_median_epoch_and_the_peak(tmp_path):
     assert rows[3].split(" | ")[1:5] == ["dr4sr", "7.618", "2.000", ""]
     cost = ["9.476", "3.000", "1.50", "2342", "40", "700 |"]
     assert rows[4].split(" | ")[1:] == ["dr4sr+, recipe=paper", *cost]
+    assert rows[5].split(" | ")[1:4] == ["dr4sr+, defaults", "", "not run"]
 
 
 def test_growth_draws_rows_of_every_item_from_all_shops():
