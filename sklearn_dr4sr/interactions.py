@@ -166,8 +166,7 @@ def sequences_from_interactions(
     }
     import narwhals as nw  # which has read the table
 
-    first = order[starts].tolist()  # narwhals 1.26 takes no array for columns of pyarrow
-    of_rows = nw.maybe_reset_index(table.get_column(user)[first]).to_native()
+    of_rows = nw.maybe_reset_index(table.get_column(user)[order[starts]]).to_native()
     return Interactions(sequences, of_rows, when[order], dropped)
 
 

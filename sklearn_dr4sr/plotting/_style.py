@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
 __all__ = [
     "COLORS",
     "GREY",
     "ORIGIN_COLORS",
     "as_named",
+    "check_fitted",
     "despine",
     "line_styles",
     "make_axes",
@@ -29,6 +31,13 @@ ORIGIN_COLORS = {
 COLORS = ("#1f3552", "#d1603d", "#3f87b5", "#8a9a2b", "#8d6bb0", "#f0a43a")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
 MARKERS = "osD^vP"
+
+
+def check_fitted(name: str, given: Any, attributes: str | None = None) -> None:
+    """Raise TypeError unless ``given`` is an estimator, NotFittedError unless it is fitted."""
+    if isinstance(given, type) or not hasattr(given, "fit"):
+        raise TypeError(f"{name}: expected a fitted {name}, got {given!r:.80}")
+    check_is_fitted(given, attributes)
 
 
 def make_axes(ax: Any, n: int = 1, *, size: tuple[float, float] = (5.0, 3.4), **kwargs: Any) -> Any:

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_is_fitted
 
 from .._search import best_of
-from ._style import as_named, despine, line_styles, make_axes
+from ._style import as_named, check_fitted, despine, line_styles, make_axes
 
 __all__ = ["LearningCurveDisplay", "Panel"]
 
@@ -175,9 +174,7 @@ class LearningCurveDisplay:
 
 def _panels(estimator: Any) -> Iterator[Panel]:
     """Lay out what one estimator has noted; a line without a name is its panel's only one."""
-    if isinstance(estimator, type) or not hasattr(estimator, "fit"):
-        raise TypeError(f"estimator: expected a fitted estimator, got {estimator!r:.80}")
-    check_is_fitted(estimator)
+    check_fitted("estimator", estimator)
     if hasattr(estimator, "upper_history_"):
         yield from _panels(estimator.recommender_)
         yield from _upper_panels(estimator.upper_history_)

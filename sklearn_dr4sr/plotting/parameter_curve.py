@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
-from ._style import despine, line_styles, make_axes
+from ._style import check_fitted, despine, line_styles, make_axes
 
 __all__ = ["ParameterCurveDisplay", "read_search", "short_name"]
 
@@ -182,9 +181,7 @@ def read_search(
     fixed: dict[str, Any] | None = None,
 ) -> tuple[list, dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Values of a parameter, and mean and deviation of each metric; see ``from_search``."""
-    if isinstance(search, type) or not hasattr(search, "fit"):
-        raise TypeError(f"search: expected a fitted search, got {search!r:.80}")
-    check_is_fitted(search, "cv_results_")
+    check_fitted("search", search, "cv_results_")
     results = search.cv_results_
     candidates = results["params"]
     known = [name.removeprefix("mean_test_") for name in results if "mean_test_" in name]
