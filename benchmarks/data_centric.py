@@ -17,7 +17,6 @@ import datetime
 import json
 import platform
 import resource
-import sys
 import time
 from pathlib import Path
 
@@ -25,6 +24,7 @@ import torch
 from sklearn.pipeline import Pipeline
 
 import sklearn_dr4sr
+from benchmarks.models import command_line
 from sklearn_dr4sr.augmentation import (
     CropMaskReorder,
     RandomSubsequences,
@@ -143,8 +143,7 @@ def main():
             "parameters": {
                 key: value for key, value in vars(args).items() if key not in ("data", "model")
             },
-            "command": "python -m benchmarks.data_centric "
-            + " ".join(a.rpartition("/")[2] for a in sys.argv[1:]),
+            "command": command_line("data_centric"),
             "date": datetime.date.today().isoformat(),
             "versions": {
                 "python": platform.python_version(),

@@ -59,6 +59,12 @@ class Clock(Callback):
         self.epochs.append(now - self.start)
 
 
+def command_line(module):
+    """What was typed, without folders."""
+    words = (word.rpartition("/")[2] for word in sys.argv[1:])
+    return " ".join([f"python -m benchmarks.{module}", *words])
+
+
 class PlainLoop:
     """Padded training of the module of an estimator."""
 
@@ -228,8 +234,7 @@ def main():
         print(json.dumps(table[-1]), flush=True)
     if args.write and table:
         record = {
-            "command": "python -m benchmarks.models "
-            + " ".join(word.rpartition("/")[2] for word in sys.argv[1:]),
+            "command": command_line("models"),
             "date": datetime.date.today().isoformat(),
             "data": Path(args.data).stem,
             "machine": f"{platform.machine()}, {torch.get_num_threads()} torch threads",

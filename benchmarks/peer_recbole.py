@@ -27,14 +27,14 @@ from pathlib import Path
 
 import torch
 
+from benchmarks import peers
+from benchmarks.peers import sasrec
 from sklearn_dr4sr import SequenceDataset
 from sklearn_dr4sr.datasets import load_sequences
 from sklearn_dr4sr.model_selection import leave_one_out
-from sklearn_dr4sr.recommenders import SASRec
 
 RESULTS = Path(__file__).parent / "results"
-SIZES = {"dropout": 0.5, "n_layers": 2, "n_heads": 2, "dim": 64, "hidden": 256}
-SIZES |= {"length": 50, "batch": 256}
+SIZES = {**peers.SIZES, "hidden": 256}
 
 
 class Part:
@@ -74,7 +74,7 @@ class RecBole:
             "loss_type": "CE",
             "hidden_size": SIZES["dim"],
             "inner_size": SIZES["hidden"],
-            "n_layers": SIZES["n_layers"],
+            "n_layers": SIZES["n_blocks"],
             "n_heads": SIZES["n_heads"],
             "hidden_dropout_prob": SIZES["dropout"],
             "attn_dropout_prob": SIZES["dropout"],
@@ -112,19 +112,7 @@ class Ours:
         """CPU seconds: a fit of two epochs without one of a single epoch."""
         taken = []
         for epochs in (1, 2):
-            model = SASRec(
-                loss="ce",
-                n_layers=SIZES["n_layers"],
-                n_heads=SIZES["n_heads"],
-                embedding_dim=SIZES["dim"],
-                hidden_dim=SIZES["hidden"],
-                dropout=SIZES["dropout"],
-                max_length=SIZES["length"],
-                batch_size=SIZES["batch"],
-                max_epochs=epochs,
-                random_state=0,
-                device="cpu",
-            )
+            model = sasrec(SIZES, "ce", epochs, "cpu")
             start = time.process_time()
             model.fit(self.histories)
             taken.append(time.process_time() - start)

@@ -34,6 +34,23 @@ SIZES = {"dropout": 0.5, "n_blocks": 2, "n_heads": 2, "dim": 64, "hidden": 64}
 SIZES |= {"length": 50, "batch": 256}
 
 
+def sasrec(sizes: dict, loss: str, epochs: int, device: str) -> SASRec:
+    """This package's SASRec, of the sizes that a peer has too."""
+    return SASRec(
+        loss=loss,
+        n_layers=sizes["n_blocks"],
+        n_heads=sizes["n_heads"],
+        embedding_dim=sizes["dim"],
+        hidden_dim=sizes["hidden"],
+        dropout=sizes["dropout"],
+        max_length=sizes["length"],
+        batch_size=sizes["batch"],
+        max_epochs=epochs,
+        random_state=0,
+        device=device,
+    )
+
+
 class Ours:
     """This package's SASRec."""
 
@@ -41,20 +58,7 @@ class Ours:
         self.histories, self.device = histories, device
 
     def fit(self, epochs):
-        model = SASRec(
-            loss="bce",
-            n_layers=SIZES["n_blocks"],
-            n_heads=SIZES["n_heads"],
-            embedding_dim=SIZES["dim"],
-            hidden_dim=SIZES["hidden"],
-            dropout=SIZES["dropout"],
-            max_length=SIZES["length"],
-            batch_size=SIZES["batch"],
-            max_epochs=epochs,
-            random_state=0,
-            device=self.device,
-        )
-        self.model = model.fit(self.histories)
+        self.model = sasrec(SIZES, "bce", epochs, self.device).fit(self.histories)
 
     def rank(self):
         self.model.predict(self.histories, k=20)

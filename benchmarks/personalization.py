@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.models import Clock
+from benchmarks.models import Clock, command_line
 from benchmarks.run import PAPER, parse, result_name
 from sklearn_dr4sr import DatasetPersonalizer, Sequences
 from sklearn_dr4sr.datasets import load_sequences, make_sequences
@@ -279,10 +279,8 @@ def main():
         results["cost"] = cost(args.data, chosen, args.epochs)
     for name, found in results.items():
         path = RESULTS / f"personalization-{name}.json"
-        command = "python -m benchmarks.personalization " + " ".join(
-            word.rpartition("/")[2] for word in sys.argv[1:]
-        )
-        path.write_text(json.dumps({"command": command, "found": found}, indent=1) + "\n")
+        record = {"command": command_line("personalization"), "found": found}
+        path.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":
