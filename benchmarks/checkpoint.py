@@ -1,11 +1,14 @@
 """Kill a fit a hundred times at random moments: does it end with the uninterrupted result?
 
-    python -m benchmarks.checkpoint --kills 100
+    python -m benchmarks.checkpoint --fit recommender --kills 100
+    python -m benchmarks.checkpoint --fit regenerator --kills 100
+    python -m benchmarks.checkpoint --fit personalizer --kills 100
 
 Each child process goes on from the checkpoint and is killed with SIGKILL at a random moment of its
 first seconds of CPU time (Linux), also while it starts or writes. Reported, and written to
-results/checkpoint.json: the kills that let an epoch be written, whether any took one back, what
-writing costs, and whether the weights are equal to the bit.
+results/checkpoint-FIT.json: the kills that let an epoch be written, whether any took one back, what
+writing costs, and whether the weights are equal to the bit. With the personalizer both levels are
+compared.
 """
 
 import argparse
@@ -23,16 +26,57 @@ from pathlib import Path
 import torch
 
 from benchmarks.mining import cpu_name
-from sklearn_dr4sr import checkpoint
+from sklearn_dr4sr import DatasetPersonalizer, DatasetRegenerator, PatternMiner, checkpoint
 from sklearn_dr4sr.datasets import make_sequences
 from sklearn_dr4sr.model_selection import leave_one_out
 from sklearn_dr4sr.recommenders import SASRec
 
-RESULT = Path(__file__).parent / "results" / "checkpoint.json"
+RESULTS = Path(__file__).parent / "results"
+
+
+def recommender(args, folder):
+    """SASRec, to the end of its epochs."""
+    shared = {"max_epochs": args.epochs, "random_state": 0, "device": "cpu"}
+    return SASRec(patience=10**6, checkpoint_dir=folder, **shared)
+
+
+def fit_recommender(split, args, folder=None):
+    fitted = recommender(args, folder).fit(split.train, split.validation)
+    return fitted.net_.module_.state_dict()
+
+
+def fit_regenerator(split, args, folder=None):
+    data = PatternMiner().fit_transform(split.train)
+    fitted = DatasetRegenerator(
+        max_epochs=args.epochs,
+        item_embedding="random",
+        random_state=0,
+        device="cpu",
+        checkpoint_dir=folder,
+    ).fit(data)
+    return fitted.net_.module_.state_dict()
+
+
+def fit_personalizer(split, args, folder=None):
+    data = PatternMiner().fit_transform(split.train)
+    fitted = DatasetPersonalizer(
+        recommender(args, folder), warmup_epochs=1, inner_steps=4, random_state=0
+    ).fit(data, split.validation)
+    trained = {"upper": fitted.network_, "lower": fitted.recommender_.net_.module_}
+    return {f"{level}.{k}": v for level, m in trained.items() for k, v in m.state_dict().items()}
+
+
+#: What trains, returning all that was learned; and whose name the checkpoint has.
+FITS = {
+    "recommender": (fit_recommender, "SASRec"),
+    "regenerator": (fit_regenerator, "DatasetRegenerator"),
+    "personalizer": (fit_personalizer, "SASRec"),
+}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--fit", choices=FITS, default="recommender")
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--rows", type=int, default=200)
     parser.add_argument("--epochs", type=int, default=600)
@@ -43,28 +87,18 @@ def main():
     torch.optim.Adam([torch.zeros(1, requires_grad=True)])
     split = leave_one_out(make_sequences(args.rows, 200, random_state=0))
 
-    def fit(folder=None):
-        model = SASRec(
-            max_epochs=args.epochs,
-            patience=10**6,
-            random_state=0,
-            device="cpu",
-            checkpoint_dir=folder,
-        )
-        return model.fit(split.train, split.validation)
-
+    train, name = FITS[args.fit]
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "SASRec.checkpoint"
-        written = kill_often(lambda: fit(folder), path, args)
+        path = Path(folder) / f"{name}.checkpoint"
+        written = kill_often(lambda: train(split, args, folder), path, args)
         began = time.perf_counter()
-        resumed = fit(folder)
+        resumed = train(split, args, folder)
         rest = time.perf_counter() - began
         assert not list(Path(folder).iterdir())
     began = time.perf_counter()
-    whole = fit()
+    whole = train(split, args)
     seconds = time.perf_counter() - began
-    left, right = resumed.net_.module_.state_dict(), whole.net_.module_.state_dict()
-    equal = all(torch.equal(left[name], right[name]) for name in left)
+    equal = all(torch.equal(resumed[name], whole[name]) for name in whole)
     report = {
         "command": " ".join(["python -m benchmarks.checkpoint", *sys.argv[1:]]),
         "date": datetime.date.today().isoformat(),
@@ -79,7 +113,8 @@ def main():
         "equal_to_the_bit": equal,
     }
     print(json.dumps(report, indent=1))
-    RESULT.write_text(json.dumps(report, indent=1) + "\n")
+    path = RESULTS / f"checkpoint-{args.fit}.json"
+    path.write_text(json.dumps(report, indent=1) + "\n")
     raise SystemExit(not equal)
 
 

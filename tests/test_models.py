@@ -18,6 +18,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 
 from sklearn_dr4sr import SequenceDataset, Sequences
+from sklearn_dr4sr._dropout import Dropout
 from sklearn_dr4sr.baselines import MarkovChain, SequentialRules
 from sklearn_dr4sr.datasets import make_sequences
 from sklearn_dr4sr.model_selection import LeaveLastOut, leave_one_out
@@ -39,7 +40,7 @@ from sklearn_dr4sr.recommenders.bsarec import BSARecModule
 from sklearn_dr4sr.recommenders.cl4srec import CL4SRecModule, Originals, augment, info_nce
 from sklearn_dr4sr.recommenders.fmlp import FMLPModule
 from sklearn_dr4sr.recommenders.gnn import GNNModule, item_graph
-from sklearn_dr4sr.recommenders.layers import Dropout, Layout
+from sklearn_dr4sr.recommenders.layers import Layout
 from sklearn_dr4sr.recommenders.losses import LOSSES
 from sklearn_dr4sr.recommenders.training import encode_groups
 

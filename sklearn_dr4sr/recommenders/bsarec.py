@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from .._dropout import Dropout
 from .base import SequentialRecommender
 from .layers import (
     CausalSelfAttention,
-    Dropout,
     FeedForward,
     Layout,
     PackedEncoder,

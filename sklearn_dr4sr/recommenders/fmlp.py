@@ -8,8 +8,9 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from .._dropout import Dropout
 from .base import SequentialRecommender
-from .layers import Dropout, FeedForward, initialise
+from .layers import FeedForward, initialise
 
 __all__ = ["FMLP", "FMLPModule"]
 

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from .._dropout import Dropout
 from .base import SequentialRecommender
-from .layers import Dropout, initialise
+from .layers import initialise
 
 __all__ = ["GRU4Rec", "GRU4RecModule"]
 

@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from .._dropout import Dropout
+
 __all__ = ["Regenerator"]
 
 #: Keys and values, each (batch, heads, length, dim / heads).
@@ -63,7 +65,7 @@ class Block(nn.Module):
             nn.Linear(dim, hidden_dim), nn.GELU(), nn.Linear(hidden_dim, dim)
         )
         self.out_norm = nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self,
@@ -124,7 +126,7 @@ class Regenerator(nn.Module):
         self.pattern_position = nn.Embedding(max_pattern_length + 2, embedding_dim)
         # log of each item's share in the training data: what generative mode knows before it looks
         self.register_buffer("log_share", torch.zeros(n_items))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.encoder = nn.ModuleList(Block(*shape) for _ in range(n_layers))
         self.decoder = nn.ModuleList(Block(*shape, cross=True) for _ in range(n_layers))
         self.projection = nn.Sequential(
