@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -91,7 +92,10 @@ class RecBole:
         self.loader, _, _ = data_preparation(config, create_dataset(config))
         self.n_targets = len(self.loader.dataset)
         self.part = Part(self.loader, min(n_batches, len(self.loader)))
+        here = Path.cwd()
+        os.chdir(folder)  # it leaves a log for TensorBoard wherever it stands
         self.trainer = Trainer(config, SASRec(config, self.loader.dataset).to("cpu"))
+        os.chdir(here)
 
     def epoch(self) -> float:
         """CPU seconds."""
