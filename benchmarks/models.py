@@ -65,6 +65,15 @@ def command_line(module):
     return " ".join([f"python -m benchmarks.{module}", *words])
 
 
+def with_torchs_dropout(module):
+    """Put torch's own dropout where this package has its own."""
+    for layer in list(module.modules()):
+        for name, child in layer.named_children():
+            if isinstance(child, torch.nn.Dropout):
+                setattr(layer, name, torch.nn.Dropout(child.p))
+    return module
+
+
 class PlainLoop:
     """Padded training of the module of an estimator."""
 
@@ -72,11 +81,7 @@ class PlainLoop:
         self.estimator = estimator
         self.n_items = len(sequences.items)
         parameters = estimator._module_parameters(SequenceDataset(sequences))
-        self.module = estimator._module(**{**parameters, **otherwise}).train()
-        for layer in list(self.module.modules()):
-            for name, child in layer.named_children():
-                if isinstance(child, torch.nn.Dropout):
-                    setattr(layer, name, torch.nn.Dropout(child.p))  # torch's own
+        self.module = with_torchs_dropout(estimator._module(**{**parameters, **otherwise})).train()
         if isinstance(estimator, GNN):
             self.smooth_by_coo_products()
         rows = sequences[np.flatnonzero(sequences.lengths >= 2)].last(estimator.max_length + 1)
