@@ -198,7 +198,7 @@ def levers(fitted, data, n_batches=8, n_rows=100):
 
     def train():
         batches = list(PairBatches(pairs, 256, 10, 0.0, seed=0))
-        some = batches[:: len(batches) // n_batches]
+        some = batches[:: max(1, len(batches) // n_batches)]
         share = sum(len(b.row) for b in some) / sum(len(b.row) for b in batches)
         steps = {
             "epoch": (module, lambda m, b: loss_terms(m, b)["reconstruction"]),
