@@ -214,14 +214,13 @@ def levers(fitted, data, n_batches=8, n_rows=100):
         trained = fitted.net_.module_
         rows = np.random.default_rng(0).permutation(len(histories))
         started = time.process_time()
-        some = histories[rows[: 10 * n_rows]]
-        decode(trained, some, generative_probability=0.0)
-        ours = (time.process_time() - started) / 10
+        decode(trained, histories, generative_probability=0.0)
+        ours = time.process_time() - started
         started = time.process_time()
         with torch.inference_mode():
             plain_decoding(trained, histories[rows[:n_rows]].last(trained.max_length))
         plain = time.process_time() - started
-        return ours * len(histories) / n_rows, plain * len(histories) / n_rows
+        return ours, plain * len(histories) / n_rows
 
     device = torch.device("cpu")
     epochs = isolated(train, seed=0, device=device)
@@ -235,7 +234,7 @@ def levers(fitted, data, n_batches=8, n_rows=100):
         "decoding_cpu_seconds": round(decoding, 1),
         "plain_decoding_cpu_seconds": round(plain_decode, 1),
         "decoding_ratio": round(plain_decode / decoding, 1),
-        "measured_on": f"{n_batches} batches (restrictive mode only), {n_rows} rows; extrapolated",
+        "measured_on": f"{n_batches} batches in restrictive mode, {n_rows} rows one by one; extrapolated",
     }
 
 

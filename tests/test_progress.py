@@ -148,7 +148,9 @@ def test_timer(monkeypatch, capsys):
 def test_verbose_shows_every_long_step(monkeypatch, capsys):
     monkeypatch.setattr(_progress, "EVERY", 0.0)
     monkeypatch.setattr("sklearn_dr4sr._growth.CHUNK_SIZE", 50)
-    monkeypatch.setattr("sklearn_dr4sr.regeneration.decoding.CHUNK_TOKENS", 200)
+    monkeypatch.setattr(
+        "sklearn_dr4sr.regeneration.decoding.CHUNK_TOKENS", {"cpu": 200, "cuda": 200}
+    )
     monkeypatch.setattr("sklearn_dr4sr.personalization.personalizer.ENCODE_TOKENS", 20)
     pipe = pipeline().set_params(
         mine__verbose=1,

@@ -258,7 +258,9 @@ def test_rows_are_decoded_alike_alone_and_together(temperature, monkeypatch):
     for i in range(12):
         alone, *_ = decode(module, sources[i : i + 1], **arguments)
         assert list(alone) == list(together[5 * i : 5 * i + 5])
-    monkeypatch.setattr("sklearn_dr4sr.regeneration.decoding.CHUNK_TOKENS", 200)
+    monkeypatch.setattr(
+        "sklearn_dr4sr.regeneration.decoding.CHUNK_TOKENS", {"cpu": 200, "cuda": 200}
+    )
     assert decode(module, sources, **arguments)[0] == together
 
 

@@ -13,8 +13,8 @@ from .pairs import source_tokens
 
 __all__ = ["decode"]
 
-#: Tokens of encoder memory held at once, over all K memories.
-CHUNK_TOKENS = 2**16
+#: Tokens of encoder memory held at once, over all K memories: on a CPU what its cache holds.
+CHUNK_TOKENS = {"cpu": 2**14, "cuda": 2**16}
 #: Scores of the catalogue held at once: on a CPU so few that they stay in its cache, in a third of
 #: the time.
 SCORES = {"cpu": 2**20, "cuda": 2**27}
@@ -64,7 +64,8 @@ def decode(
     order = order[sources.lengths[order] > 0]
     done = np.cumsum(sources.lengths[order] + 2)  # tokens
     timer = Timer("[DatasetRegenerator] decoding", int(done[-1]) if len(done) else 0, verbose)
-    start, most = 0, CHUNK_TOKENS
+    kind = module.embedding.weight.device.type
+    start, most = 0, CHUNK_TOKENS.get(kind, CHUNK_TOKENS["cuda"])
     while start < len(order):  # rows of similar length together, so that little is padding
         width = int(sources.lengths[order[start]]) + 2
         stop = start + max(1, most // (n_memories * width))
@@ -192,15 +193,17 @@ class _State:
 
     def keep(self, goes_on: torch.Tensor, chosen: torch.Tensor) -> None:
         """Append the chosen tokens and drop the patterns that have ended."""
-        at = goes_on.nonzero()[:, 0]
-        chosen = chosen[at]
-        self.alive, self.row, self.mask = self.alive[at], self.row[at], self.mask[at]
-        self.summary = self.summary[at]
-        self.memory = [(key[at], value[at]) for key, value in self.memory]
-        self.past = [(key[at], value[at]) for key, value in self.past]
-        self.open = self.open[at] & (self.candidates[self.row] != chosen[:, None])
+        if not goes_on.all():  # what is kept of each is large: not copied where all go on
+            at = goes_on.nonzero()[:, 0]
+            chosen = chosen[at]
+            self.alive, self.row, self.mask = self.alive[at], self.row[at], self.mask[at]
+            self.summary, self.open = self.summary[at], self.open[at]
+            self.generated = self.generated[at]
+            self.memory = [(key[at], value[at]) for key, value in self.memory]
+            self.past = [(key[at], value[at]) for key, value in self.past]
+        self.open = self.open & (self.candidates[self.row] != chosen[:, None])
         self.last = chosen[:, None]
-        self.generated = torch.cat([self.generated[at], self.last], dim=1)
+        self.generated = torch.cat([self.generated, self.last], dim=1)
 
 
 def _pick(scores: torch.Tensor, temperature: float, draw: torch.Tensor) -> torch.Tensor:
