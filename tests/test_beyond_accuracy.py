@@ -29,6 +29,7 @@ TRAIN = [["tea", "tea", "cup"], ["tea", "tea", "pot"], ["milk", "jam"]]  # of 8:
         (coverage_at_k, 1, CATALOGUE, 2 / 5),
         (coverage_at_k, 3, CATALOGUE, 4 / 5),
         (coverage_at_k, 3, 8, 4 / 8),
+        (coverage_at_k, 3, 4, 1),
         (coverage_at_k, 3, np.array(CATALOGUE), 4 / 5),
         (gini_at_k, 1, CATALOGUE, (2 * 1 + 4 * 2) / (5 * 3)),  # of 0, 0, 0, 1, 2
         (gini_at_k, 1, 5, 10 / 15),
@@ -69,10 +70,27 @@ def test_diversity_is_the_mean_over_pairs(data):
     assert intra_list_diversity_at_k(rows, k, ids, vectors) == pytest.approx(wanted)
 
 
+def test_one_item_is_a_catalogue():
+    assert coverage_at_k([[7]], 1, 1) == 1
+    assert gini_at_k([[7]], 1, 1) == 0
+
+
+def test_a_row_without_an_item_is_left_out():
+    ranking = [[5, 6], [-1, -1], [6, -1]]
+    assert average_popularity_at_k(ranking, 2, {5: 4, 6: 2}) == (3 + 2) / 2
+    assert novelty_at_k(ranking, 2, {5: 6, 6: 2}) == pytest.approx(
+        ((3 - math.log2(6) + 2) / 2 + 2) / 2
+    )
+
+
+def test_numbers_may_be_objects():
+    assert gini(np.array([1, 3.0], dtype=object)) == 0.25
+
+
 def test_a_row_of_one_item_has_no_diversity():
     vectors = [[1.0, 0], [0, 2]]
     assert intra_list_diversity_at_k([[1, 2], [1, -1]], 2, [1, 2], vectors) == pytest.approx(1)
-    with pytest.raises(ValueError, match="no row has two items"):
+    with pytest.raises(ValueError, match=r"^y_pred: no row has two items$"):
         intra_list_diversity_at_k([[1, -1]], 2, [1, 2], vectors)
 
 
@@ -81,7 +99,7 @@ def test_a_row_of_one_item_has_no_diversity():
     [
         (lambda: coverage_at_k(RANKING, 3, ["tea", "cup"]), ValueError, "catalogue: item 'jam'"),
         (lambda: coverage_at_k(RANKING, 3, 3), ValueError, "catalogue=3, but 4 items"),
-        (lambda: coverage_at_k(RANKING, 3, []), ValueError, "catalogue holds no item"),
+        (lambda: coverage_at_k(RANKING, 3, []), ValueError, "^catalogue holds no item$"),
         (lambda: coverage_at_k(RANKING, 3, [[], [0]]), TypeError, "catalogue: row 0, position 0"),
         (lambda: coverage_at_k(RANKING, 4, 9), ValueError, r"k must be an integer in 1 \.\. 3"),
         (lambda: coverage_at_k([[1.5]], 1, 9), TypeError, r"row 0: .* got 1\.5"),
@@ -89,8 +107,15 @@ def test_a_row_of_one_item_has_no_diversity():
         (lambda: gini([]), ValueError, "not all 0"),
         (lambda: gini([1, -1]), ValueError, "not negative"),
         (lambda: gini([1, np.nan]), ValueError, "nan"),
-        (lambda: novelty_at_k(RANKING, 1, {"tea": 0}), ValueError, "train: the counts are all 0"),
-        (lambda: novelty_at_k([[None]], 1, TRAIN), ValueError, "no row has an item"),
+        (
+            lambda: gini(5),
+            ValueError,
+            r"^counts: expected numbers in one dimension, .* not all 0, got array\(5\)$",
+        ),
+        (lambda: gini(["5"]), TypeError, r"^counts: expected numbers, got \['5'\]$"),
+        (lambda: gini([1, 2j]), TypeError, r"^counts: expected numbers, got \[1, 2j\]$"),
+        (lambda: novelty_at_k(RANKING, 1, {"tea": 0}), ValueError, "^train: the counts are all 0$"),
+        (lambda: novelty_at_k([[None]], 1, TRAIN), ValueError, "^y_pred: no row has an item$"),
         (lambda: novelty_at_k([[1]], 1, {1: math.inf}), ValueError, "item 1 .* inf"),
         (
             lambda: intra_list_diversity_at_k([[1, 2]], 1, [1, 2], np.eye(2)),
@@ -111,6 +136,16 @@ def test_a_row_of_one_item_has_no_diversity():
             lambda: intra_list_diversity_at_k([[1, 3]], 2, [1, 2], np.eye(2)),
             ValueError,
             "embeddings: item 3 is not among them",
+        ),
+        (
+            lambda: intra_list_diversity_at_k([[1, 2]], 2, 2, np.eye(2)),
+            TypeError,
+            "^items: expected a list of item ids, got 2$",
+        ),
+        (
+            lambda: intra_list_diversity_at_k([[1, 2]], 2, [1, 2], "ab"),
+            TypeError,
+            "^embeddings: expected numbers, got 'ab'$",
         ),
     ],
 )

@@ -1,6 +1,8 @@
 """Paired comparisons against scipy's permutation test and bootstrap, and Holm against its proof."""
 
 import inspect
+import math
+from dataclasses import replace
 from itertools import combinations, product
 
 import numpy as np
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sklearn_dr4sr.metrics import (
+    Comparison,
     compare_rankings,
     compare_to_baseline,
     holm,
@@ -68,6 +71,31 @@ def test_chunks_do_not_change_the_test(monkeypatch):
     assert abs(sign_flip_test(difference, n_resamples=5000) - whole) < 0.03
 
 
+@pytest.mark.parametrize("chunk_size", [2**22, 10_000, 1])
+def test_as_many_flips_as_asked_for_are_drawn(monkeypatch, chunk_size):
+    monkeypatch.setattr("sklearn_dr4sr.metrics.comparison.CHUNK_SIZE", chunk_size)
+    every_flip_is_as_extreme = [1, -1] * 50
+    for n_resamples in (1, 250, np.uint8(250)):
+        assert sign_flip_test(every_flip_is_as_extreme, n_resamples=n_resamples) == 1
+    assert sign_flip_test([3], n_resamples=1) == 1
+
+
+def test_all_flips_are_taken_if_they_are_no_more_than_asked_for():
+    assert sign_flip_test([1, 1, 1], n_resamples=8) == 2 / 8  # at random it would be in ninths
+    assert sign_flip_test([1, 1, 1], n_resamples=7, random_state=0) != sign_flip_test(
+        [1, 1, 1], n_resamples=7, random_state=1
+    )
+    assert sign_flip_test([3]) == 1
+
+
+def test_p_does_not_depend_on_the_order_of_rows():
+    rng = np.random.default_rng(0)
+    difference = np.append(rng.normal(0, 0.1, size=93), np.full(4, 5.0))  # the last four decide
+    p = [sign_flip_test(rows, random_state=0) for rows in (difference, difference[::-1])]
+    assert p[0] == pytest.approx(p[1], abs=0.02)
+    assert p[0] < 2 / 16
+
+
 def test_p_is_uniform_without_a_difference():
     rng = np.random.default_rng(0)
     p = [sign_flip_test(rng.normal(size=40), n_resamples=199, random_state=i) for i in range(300)]
@@ -89,6 +117,23 @@ def test_holm_is_the_closure_of_bonferroni(p):
     for i, adjusted in enumerate(holm(p)):
         wanted = max(min(1, len(s) * min(p[j] for j in s)) for s in subsets if i in s)
         assert adjusted == pytest.approx(wanted)
+
+
+def test_by_hand():
+    ranking_a, ranking_b = [[1], [2], [3], [9]], [[9], [2], [9], [9]]
+    found = compare_rankings([1, 2, 3, 4], ranking_a, ranking_b, "recall@1")["recall@1"]
+    error = 1.959963985 * math.sqrt(1 / 3 / 4)  # of 1, 0, 1, 0: squares from the mean sum to 1
+    assert found.interval == pytest.approx((0.5 - error, 0.5 + error))
+    assert (found.difference, found.relative, found.p_value) == (0.5, 2.0, 0.5)
+    none = compare_rankings([1, 2], [[1], [2]], [[2], [1]], "recall@1")["recall@1"]
+    assert math.isnan(none.relative)
+
+
+def test_a_comparison_is_written_in_a_line():
+    one = Comparison("ndcg@20", 0.3, 0.25, 0.05, 0.2, (-0.01, 0.11), 0.01234, 100)
+    line = "ndcg@20: +0.05000 (+20.0%), interval -0.01000 .. +0.11000, p = 0.0123"
+    assert str(one) == line
+    assert str(replace(one, p_adjusted=0.03702)) == line + ", adjusted 0.0370"
 
 
 @pytest.fixture(scope="module")
@@ -154,16 +199,53 @@ def test_baseline_corrects_over_all_that_is_returned(rankings):
     assert found["a"]["ndcg@5"].difference == alone.difference
 
 
+def test_baseline_draws_from_one_stream_of_random_numbers(rankings):
+    truth, _, b = rankings
+    others = {"turned": b[:, ::-1], "again": b[:, ::-1]}
+    options = {"metrics": ("mrr@8", "ndcg@5"), "n_resamples": 199, "confidence": 0.8}
+    found = compare_to_baseline(truth, b, others, random_state=3, **options)
+    random = np.random.RandomState(3)
+    for name, ranking in others.items():
+        alone = compare_rankings(truth, ranking, b, random_state=random, **options)
+        assert {m: replace(one, p_adjusted=None) for m, one in found[name].items()} == alone
+    assert found["turned"]["mrr@8"].p_value != found["again"]["mrr@8"].p_value
+
+
+def test_by_default_ten_thousand_flips_from_seed_0(rankings):
+    truth, _, b = rankings
+    hit = [(r[:, :3] == truth[:, None]).any(axis=1).astype(float) for r in (b[:, ::-1], b)]
+
+    def by_rows(**options):
+        return sign_flip_test(hit[0] - hit[1], **options)
+
+    def by_rankings(**options):
+        return compare_rankings(truth, b[:, ::-1], b, "recall@3", **options)["recall@3"].p_value
+
+    def by_baseline(**options):
+        found = compare_to_baseline(truth, b, {"": b[:, ::-1]}, "recall@3", **options)
+        return found[""]["recall@3"].p_value
+
+    for seed in (0, 1):
+        p = {test(random_state=seed) for test in (by_rows, by_rankings, by_baseline)}
+        assert p == {by_rows(n_resamples=10_000, random_state=seed)}
+    assert p != {by_rows()}
+    assert {by_rows(), by_rankings(), by_baseline()} == {by_rows(random_state=0)}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"metrics": "coverage@3"}, r"got 'coverage@3'"),
-        ({"metrics": ()}, "at least one"),
+        ({"metrics": ()}, "^metrics: expected at least one, such as 'ndcg@20'$"),
         ({"confidence": 1}, "confidence .* 1"),
-        ({"n_resamples": 0}, "n_resamples .* 0"),
+        ({"n_resamples": 0}, "^n_resamples must be an integer of at least 1, got 0$"),
+        ({"n_resamples": 9.5}, r"^n_resamples must be an integer of at least 1, got 9\.5$"),
         ({"y_true": [1, None]}, "row 1: no held-out item"),
         ({"ranking_b": [[1, 2]]}, "y_true has 2 entries, y_pred has 1 rows"),
-        ({"y_true": [1], "ranking_a": [[1]], "ranking_b": [[1]]}, "at least two rows"),
+        (
+            {"y_true": [1], "ranking_a": [[1]], "ranking_b": [[1]]},
+            "^y_true: a comparison needs at least two rows, got 1$",
+        ),
     ],
 )
 def test_bad_arguments_are_named(change, message):
@@ -182,5 +264,13 @@ def test_bad_numbers_are_named():
         sign_flip_test([[1], [2]])
     with pytest.raises(ValueError, match="finite"):
         sign_flip_test([1, np.nan])
+    with pytest.raises(ValueError, match="finite"):
+        sign_flip_test([])
+    with pytest.raises(TypeError, match=r"^difference: expected numbers, got 'ab'$"):
+        sign_flip_test("ab")
     with pytest.raises(ValueError, match="probabilities"):
         holm([0.5, 1.5])
+    with pytest.raises(TypeError, match=r"^p_values: expected numbers, got 'ab'$"):
+        holm("ab")
+    with pytest.raises(TypeError, match=r"^metrics: expected a name or a list of them, got 20$"):
+        compare_rankings([1, 2], [[1], [1]], [[2], [2]], 20)

@@ -2,6 +2,7 @@
 
 import math
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from sklearn_dr4sr.metrics import (
     map_at_k,
     mrr_at_k,
     ndcg_at_k,
+    ndcg_of_ranks,
     ranking_scorer,
     ranks,
     recall_at_k,
@@ -45,6 +47,13 @@ RANKING = [[5, 3, 9, 1], [1, 2, 3, 4], [9, 1, 2, 3]]
 def test_by_hand(truth, k, recall, ndcg):
     assert recall_at_k(truth, RANKING, k) == pytest.approx(recall)
     assert ndcg_at_k(truth, RANKING, k) == pytest.approx(ndcg)
+    assert ndcg_of_ranks(ranks(truth, RANKING, k), k).mean() == pytest.approx(ndcg)
+
+
+def test_ndcg_of_ranks_by_hand():
+    gains = ndcg_of_ranks(np.array([[1, 2, 3], [7, 4, 8]]), 7)
+    wanted = [[1, 1 / math.log2(3), 1 / 2], [1 / 3, 1 / math.log2(5), 0]]
+    assert gains == pytest.approx(np.array(wanted))
 
 
 # several held-out items a row; a ranking that ends early
@@ -87,6 +96,24 @@ def test_several_held_out_items_by_hand(metric, k, expected, text):
         truth = [[f"item {i}" for i in row] for row in SEVERAL]
         ranking = [[None if i < 0 else f"item {i}" for i in row] for row in SHORT]
     assert metric(truth, ranking, k) == pytest.approx(expected)
+
+
+class Column:
+    """Of a library that numpy can read, but that does not tell its dimensions."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __array__(self, dtype=None, copy=None):
+        array = np.empty(len(self.rows), dtype=object)
+        array[:] = self.rows
+        return array
+
+
+@pytest.mark.parametrize("take", [tuple, pd.Series, Column, lambda rows: Column(rows).__array__()])
+def test_several_held_out_items_in_any_container(take):
+    truth = take([{3, 1}, np.array([9]), (5, 6, 7, 8, 2), [4]])
+    assert recall_at_k(truth, SHORT, 4) == pytest.approx((1 + 1 + 2 / 5 + 0) / 4)
 
 
 def loop(name, truth, row, k):
@@ -171,6 +198,15 @@ def test_head_and_tail_by_hand():
     assert math.isnan(tail)
 
 
+def test_the_head_is_the_first_of_the_items_sorted_by_count_and_id():
+    train = dict(enumerate(np.random.default_rng(0).integers(0, 3, size=500).tolist()))
+    head = sorted(train, key=lambda item: (-train[item], item))[:50]
+    only_the_head = [[item if item in head else -1] for item in train]
+    assert head_tail_recall_at_k(list(train), only_the_head, 1, train, head_share=0.1) == (1, 0)
+    # the last id may be in it, what train lacks never is
+    assert head_tail_recall_at_k([3, 4], [[3], [1]], 1, {1: 1, 2: 1, 3: 2}) == (1, 0)
+
+
 def test_head_and_tail_name_what_is_wrong():
     with pytest.raises(ValueError, match=r"head_share .* 1"):
         head_tail_recall_at_k([1], [[1]], 1, [[1]], head_share=1)
@@ -208,8 +244,8 @@ def test_bad_ids_are_named():
 
 
 def test_a_frame_of_rankings_is_taken():
-    frame = pd.DataFrame({"first": [5, 1], "second": [2, np.nan]})
-    assert recall_at_k(pd.Series([2, 1]), frame, 2) == 1
+    frame = pd.DataFrame({"first": [5, 1, 3], "second": [2, np.nan, 0]})
+    assert recall_at_k(pd.Series([2, 1, 0]), frame, 2) == 1
     assert mrr_at_k(pd.Series(["a", "b"]), pd.DataFrame({0: ["b", "b"], 1: ["a", None]}), 2) == 0.75
 
 
@@ -224,11 +260,15 @@ def test_k_lies_within_the_ranking(metric, k):
     ("y_true", "y_pred", "message"),
     [
         ([1, 2], [[1, 2], [3]], "y_pred, row 1: expected as many item ids as in row 0, 2, got 1"),
+        ([1, 2], [np.array([1, 2]), np.array([3])], "row 1: expected as many .* 0, 2, got 1"),
         ([1, 2], [[1, 2], 3], "y_pred, row 1: expected a list of item ids, got 3"),
         ([1, 2], [[1, [2]], [1, 2]], r"y_pred: expected .*n_rows, n_ranked.* got \[\[1, \[2"),
         ([1, 2], np.array([[1], ["a"]], dtype=object), "y_pred, row 1, position 0: .* int or all"),
         ([1, [2, 0.5]], [[1], [2]], "y_true, row 0: expected a sequence"),
         ([[1], np.array(2)], [[1], [2]], "y_true, row 1: expected a sequence"),
+        ([[1], np.array([[2]])], [[1], [2]], "y_true, row 1: expected a sequence"),
+        ([1, 2**70], [[1], [2]], "^y_true, row 1, position 0: .* 64-bit"),
+        (1, [[1]], "^y_true: expected one item id a row, got int$"),
         ([1, -2], [[1], [2]], "y_true, row 1: expected an item id"),
         ([1], np.array([[2**63 + 5]], dtype=np.uint64), "y_pred, row 0, position 0: .* 64-bit"),
         (["1"], [[1]], "y_true holds str ids, the rankings int ids"),
@@ -283,7 +323,20 @@ def test_scorer_of_one_metric_is_a_float():
 @pytest.mark.parametrize("ids", [[1, 2, 3], ["a", "b", "c"]])
 def test_scorer_takes_a_catalogue_smaller_than_k(ids):
     model = Popularity().fit([ids, ids[:2]])
-    assert ranking_scorer("recall@20")(model, [ids[:1], ids[:2]], [ids[1], ids[0]]) == 0.5
+    scores = ranking_scorer("recall@20", "mrr@20")(model, [ids[:1], ids[:2]], [ids[1], ids[0]])
+    assert scores == {"recall@20": 0.5, "mrr@20": 0.5}
+
+
+def test_an_item_with_the_name_of_the_mark_of_an_absent_one_is_not_found():
+    model = Counting([["a"], ["b"]])  # an array of texts of one character
+    assert ranking_scorer("recall@2")(model, None, ["N", "-"]) == 0
+
+
+def test_scorer_takes_what_its_train_counts():
+    X, y, scores = [[1], [1], [2]], [5, 1, 9], ("average_popularity@1", "novelty@1")
+    train = {5: 4, 1: 2, 9: 2}  # 1, 2 and 2 bits
+    found = ranking_scorer(*scores, train=train)(Counting(RANKING), X, y)
+    assert found == pytest.approx({"average_popularity@1": 8 / 3, "novelty@1": 5 / 3})
 
 
 def test_scorer_pickles():
@@ -307,7 +360,7 @@ def test_scorer_leaves_unknown_rows_out():
         "mrr@4": pytest.approx((1 + 1 / 3) / 2),
         "coverage@1": pytest.approx(2 / 9),
     }
-    with pytest.raises(ValueError, match="no row has a held-out item"):
+    with pytest.raises(ValueError, match=r"^y: no row has a held-out item$"):
         score(model, None, [None, np.nan, None])
 
 
@@ -350,6 +403,14 @@ def test_scorer_finds_the_catalogue_in_a_pipeline_and_a_search():
     assert scores(search, X, y) == scores(search.best_estimator_, X, y)
 
 
+def test_scorer_finds_the_catalogue_of_the_last_step_within_a_personalizer():
+    model, pipe = Counting(RANKING), Counting(RANKING)
+    model.items_ = np.arange(10)
+    personalizer = SimpleNamespace(recommender_=model)
+    pipe.steps = [("mine", None), ("filter", None), ("personalize", personalizer)]
+    assert ranking_scorer("coverage@1", train=[[1]])(pipe, None, [5, 1, 2]) == 3 / 10
+
+
 def test_scorer_of_a_search_within_a_cross_validation():
     X, y = [[1, 2], [1, 2, 3], [3, 1]] * 2, [3, 1, 2] * 2
     inner = GridSearchCV(SequentialRules(), {"max_gap": [1, 2]}, cv=LeaveLastOut())
@@ -379,12 +440,21 @@ def test_what_a_model_lacks_is_named():
 def test_rows_of_truth_and_of_rankings_are_as_many_and_some(metric):
     with pytest.raises(ValueError, match="y_true has 1 entries, y_pred has 2 rows"):
         metric([[1, 2]], [[1, 2], [2, 1]], 1)
-    with pytest.raises(ValueError, match="y_true, y_pred: there is no row"):
+    with pytest.raises(ValueError, match=r"^y_true, y_pred: there is no row$"):
         metric(Sequences([[1]])[:0], np.zeros((0, 2), int), 1)
 
 
 def test_scorer_needs_metrics_and_y():
-    with pytest.raises(ValueError, match="at least one metric"):
+    message = "ranking_scorer needs at least one metric, such as 'ndcg@20'"
+    with pytest.raises(ValueError, match=f"^{message}$"):
         ranking_scorer()
-    with pytest.raises(ValueError, match="y is None"):
-        ranking_scorer("recall@1")(Counting(RANKING), None, None)
+    score = ranking_scorer("recall@1")
+    message = "y is None: a ranking score needs the held-out item of each row"
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        score(Counting(RANKING), None, None)
+    message = "^y has 2 entries, X has 3 rows: they must be equal$"
+    for y in ([1, 2], [[1, 2], [2]]):
+        with pytest.raises(ValueError, match=message):
+            score(Counting(RANKING), None, y)
+    with pytest.raises(TypeError, match=r"^y holds str ids, the rankings int ids: they cannot"):
+        score(Counting(RANKING), None, ["1", "2", "3"])

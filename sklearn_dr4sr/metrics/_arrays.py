@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -56,26 +55,28 @@ def encode_ranking(y_pred: ArrayLike, k: int) -> tuple[np.ndarray, np.ndarray]:
     if top.dtype.kind in "iu" and top.dtype != np.uint64:
         items, codes[top >= 0] = np.unique(top[top >= 0].astype(np.int64), return_inverse=True)
         return codes, items
-    flat = top.ravel().tolist()
-    present = np.empty(len(flat), dtype=bool)
-    for at, item in enumerate(flat):
-        if isinstance(item, float) and item.is_integer():  # integers in a column that has NaN
-            item = flat[at] = int(item)
-        whole = is_integer(item)
-        missing = item is None or (isinstance(item, float) and np.isnan(item))
-        if not (whole or missing or isinstance(item, str)):
-            raise TypeError(f"y_pred, row {at // k}: expected int or str ids, got {item!r}")
-        present[at] = item >= 0 if whole else isinstance(item, str)
-    pairs = zip(flat, present, strict=True)
-    ranked = _as_rows("y_pred", [[item for item, there in islice(pairs, k) if there] for _ in top])
-    codes.ravel()[present] = ranked.codes
+    present = np.full(top.shape, False)
+    rows: list[list] = [[] for _ in top]
+    for row, ids in enumerate(top.tolist()):
+        for place, item in enumerate(ids):
+            if isinstance(item, float) and item.is_integer():  # integers in a column that has NaN
+                item = int(item)
+            whole = is_integer(item)
+            missing = item is None or (isinstance(item, float) and np.isnan(item))
+            if not (whole or missing or isinstance(item, str)):
+                raise TypeError(f"y_pred, row {row}: expected int or str ids, got {item!r}")
+            if isinstance(item, str) or (whole and item >= 0):
+                present[row, place] = True
+                rows[row].append(item)
+    ranked = _as_rows("y_pred", rows)
+    codes[present] = ranked.codes
     return codes, ranked.items
 
 
 def _uneven(y_pred: Any) -> ValueError:
     """Find the first row that is no list of as many ids as the first."""
     for row, ranked in enumerate(y_pred):
-        if not isinstance(ranked, (list, tuple)) and getattr(ranked, "ndim", 0) != 1:
+        if not isinstance(ranked, (list, tuple)) and getattr(ranked, "ndim", None) != 1:
             return ValueError(f"y_pred, row {row}: expected a list of item ids, got {ranked!r:.60}")
         if len(ranked) != len(y_pred[0]):
             return ValueError(
@@ -107,14 +108,14 @@ def true_items(
     several = (list, tuple, set, frozenset, np.ndarray)
     if hasattr(y_true, "__array__"):
         y_true = np.asarray(y_true)
-    flat_list = isinstance(y_true, (list, tuple)) or getattr(y_true, "ndim", 0) == 1
+    flat_list = isinstance(y_true, (list, tuple)) or getattr(y_true, "ndim", None) == 1
     if isinstance(y_true, Sequences):
         truth = y_true
     elif flat_list and any(isinstance(row, several) for row in y_true):
         rows = [[] if row is None else row for row in y_true]
-        lists = [isinstance(row, several) and getattr(row, "ndim", 1) > 0 for row in rows]
-        rows = [list(row) if listed else row for row, listed in zip(rows, lists, strict=True)]
-        truth = _as_rows(names[0], rows)
+        truth = _as_rows(
+            names[0], [list(row) if isinstance(row, (set, frozenset)) else row for row in rows]
+        )
     else:
         one = as_items(y_true, n_rows, names=names).tolist()
         truth = _as_rows(names[0], [[] if item is None else [item] for item in one])
@@ -159,16 +160,12 @@ def relevance(
         )
     at = positions_in(items, truth.items)[truth.codes]
     key = truth.rows * (len(items) + 1) + at  # a pair of row and item as one number
-    n_true = np.bincount(
-        np.unique(truth.rows * len(truth.items) + truth.codes) // len(truth.items),
-        minlength=len(truth),
-    )
+    n_true = np.bincount(np.unique(truth.rows * len(truth.items) + truth.codes) // len(truth.items))
     ranked = np.arange(len(codes))[:, None] * (len(items) + 1) + codes
-    hits = np.isin(ranked, key[at >= 0]) & (codes >= 0)
-    place = np.flatnonzero(hits)
-    again = np.ones(len(place), dtype=bool)
-    again[np.unique(ranked.ravel()[place], return_index=True)[1]] = False
-    hits.ravel()[place[again]] = False
+    place = np.flatnonzero(np.isin(ranked, key[at >= 0]) & (codes >= 0))
+    first = np.unique(ranked.ravel()[place], return_index=True)[1]  # ranked again is no hit
+    hits = np.full(codes.shape, False)
+    hits.ravel()[place[first]] = True
     return hits, n_true
 
 
@@ -186,12 +183,11 @@ def item_counts(train: Any) -> tuple[np.ndarray, np.ndarray]:
     """
     if not isinstance(train, Mapping):
         sequences = as_sequences(train).compact()
-        return sequences.items, np.bincount(sequences.codes, minlength=len(sequences.items))
+        return sequences.items, np.bincount(sequences.codes)
     listed = as_sequences([list(train)])
     for item, count in train.items():
         if not isinstance(count, (int, float, np.number)) or not 0 <= count < np.inf:
             raise ValueError(f"the count of item {item!r} must not be negative, got {count!r}")
-    counts = np.array(list(train.values()), dtype=float)
-    ordered = np.empty(len(counts))
-    ordered[listed.codes] = counts
-    return listed.items, ordered
+    counts = np.empty(len(train))
+    counts[listed.codes] = list(train.values())
+    return listed.items, counts

@@ -233,10 +233,10 @@ def head_tail_recall_at_k(
             f"y_true, row {int(n_true.argmax())}: expected one held-out item, got {n_true.max()}"
         )
     items, counts = item_counts(train)
-    popular = np.zeros(len(items) + 1, dtype=bool)  # the last, at -1: an unknown item
-    popular[np.argsort(-counts, kind="stable")[: int(np.ceil(head_share * len(items)))]] = True
+    popular = np.argsort(-counts, kind="stable")[: int(np.ceil(head_share * len(items)))]
     truth = true_items(y_true, len(hits))
-    is_head = popular[positions_in(items, truth.items)[truth.codes[truth.offsets[:-1]]]]
+    held_out = positions_in(items, truth.items)[truth.codes[truth.offsets[:-1]]]
+    is_head = np.isin(held_out, popular)
     found = hits.any(axis=1)
     means = [float(found[part].mean()) if part.any() else np.nan for part in (is_head, ~is_head)]
     return HeadTailRecall(*means)

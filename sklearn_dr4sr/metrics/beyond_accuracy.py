@@ -242,8 +242,9 @@ def intra_list_diversity_at_k(
     row_of = np.empty(len(given.items), dtype=np.int64)
     row_of[given.codes] = np.arange(len(given.codes))
     place = _inside(ranked, given.items, "embeddings")
-    units = np.vstack([vectors / norms[:, None], np.zeros((1, vectors.shape[1]))])
-    rows = np.append(row_of[place], -1)[codes]  # (n_rows, k); the zero vector where none is
+    units = np.zeros((len(vectors) + 1, vectors.shape[1]))  # the last, at -1, where no item is
+    units[:-1] = vectors / norms[:, None]
+    rows = np.append(row_of[place], -1)[codes]  # (n_rows, k)
     n = (codes >= 0).sum(axis=1)
     rows, n = rows[n >= 2], n[n >= 2]
     if len(n) == 0:
@@ -260,15 +261,15 @@ def intra_list_diversity_at_k(
 def _shown(y_pred: ArrayLike, k: int, catalogue: Any) -> np.ndarray:
     """How often each item of the catalogue stands among the first ``k``."""
     codes, ranked = encode_ranking(y_pred, k)
-    counts = np.bincount(codes[codes >= 0], minlength=len(ranked))
+    counts = np.bincount(codes[codes >= 0])
     if is_integer(catalogue):
         if catalogue < max(1, len(ranked)):
             raise ValueError(f"catalogue={catalogue}, but {len(ranked)} items are recommended")
-        return np.append(counts, np.zeros(catalogue - len(ranked), dtype=counts.dtype))
+        return np.pad(counts, (0, catalogue - len(ranked)))
     items = as_ids("catalogue", catalogue).items
     if len(items) == 0:
         raise ValueError("catalogue holds no item")
-    shown = np.zeros(len(items), dtype=np.int64)
+    shown = np.zeros(len(items))
     shown[_inside(ranked, items, "catalogue")] = counts
     return shown
 

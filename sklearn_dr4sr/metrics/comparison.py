@@ -260,9 +260,10 @@ def sign_flip_test(
             f"{difference.shape}"
         )
     check_number("n_resamples", n_resamples, 1, integer=True)
+    n_resamples = int(n_resamples)  # products of a uint8 would overflow
     x = difference[difference != 0]
     observed = abs(x.sum()) - 1e-12 * np.abs(x).sum()  # equal sums differ by rounding
-    if len(x) < 60 and 2 ** len(x) <= n_resamples:
+    if 1 << len(x) <= n_resamples:
         bits = np.arange(2 ** len(x))[:, None] >> np.arange(len(x)) & 1
         return float(np.mean(np.abs((1 - 2 * bits) @ x) >= observed))
     random = check_random_state(random_state)
@@ -308,7 +309,7 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     p = as_numbers("p_values", p_values)
     if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
         raise ValueError(f"p_values: expected probabilities in one dimension, got {p_values!r}")
-    order = np.argsort(p, kind="stable")
+    order = np.argsort(p)
     adjusted = np.empty_like(p)
     adjusted[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1.0)
     return adjusted

@@ -110,18 +110,19 @@ class _Scorer:
         if not names:
             raise ValueError("ranking_scorer needs at least one metric, such as 'ndcg@20'")
         self.names, self.train, self.embeddings = names, train, embeddings
-        self._metrics = [split_name(name, {**PER_ROW, **_BEYOND}) for name in names]
+        self._metrics = {name: split_name(name, {**PER_ROW, **_BEYOND}) for name in names}
 
     def __call__(self, estimator: Any, X: Any, y: Any) -> float | dict[str, float]:
         if y is None:
             raise ValueError("y is None: a ranking score needs the held-out item of each row")
         estimator = best_of(estimator)
-        k_max = max(k for _, k in self._metrics)
+        k_max = max(k for _, k in self._metrics.values())
         ranking = np.asarray(estimator.predict(X, k=k_max))
         if ranking.shape[1] < k_max:  # a catalogue smaller than k: nothing ranks further down
-            absent = -1 if ranking.dtype.kind == "i" else None
+            if ranking.dtype.kind != "i":
+                ranking = ranking.astype(object)  # in an array of texts the mark would be an id
             short = ((0, 0), (0, k_max - ranking.shape[1]))
-            ranking = np.pad(ranking, short, constant_values=absent)
+            ranking = np.pad(ranking, short, constant_values=-1)
         truth = true_items(y, len(ranking), ("y", "X"))
         known = truth.lengths > 0
         if not known.any():
@@ -138,7 +139,7 @@ class _Scorer:
             name: float(PER_ROW[metric](hits[:, :k], n_true).mean())
             if metric in PER_ROW
             else _BEYOND[metric](ranked, k)
-            for name, (metric, k) in zip(self.names, self._metrics, strict=True)
+            for name, (metric, k) in self._metrics.items()
         }
         return scores if len(scores) > 1 else next(iter(scores.values()))
 
