@@ -85,15 +85,16 @@ def _extensions(
             return key, support
         places = np.searchsorted(frequent[level], key)
         level += 1
-    return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    nothing = np.zeros(0, dtype=np.int64)
+    return nothing, nothing
 
 
 def _assemble(
     levels: list[tuple[np.ndarray, np.ndarray, np.ndarray]], items: np.ndarray
 ) -> tuple[Sequences, np.ndarray]:
     """Write out the patterns of two items or more; level by level: parents, items, supports."""
-    grown, codes, lengths = None, [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    supports = [np.zeros(0, np.int64)]
+    nothing = np.zeros(0, dtype=np.int64)  # so that there is something to concatenate
+    grown, codes, lengths, supports = None, [nothing], [nothing], [nothing]
     for parents, item, support in levels:
         grown = item[:, None] if grown is None else np.column_stack([grown[parents], item])
         if grown.shape[1] > 1:
@@ -122,7 +123,7 @@ def _grow(
     by_item = np.argsort(codes, kind="stable").astype(walk.row.dtype)
     # one number for item and row together
     item_row = np.cumsum(_changes(codes[by_item], walk.row[by_item]), dtype=by_item.dtype)
-    support = np.bincount(codes[by_item][_changes(item_row)], minlength=len(sequences.items))
+    support = np.bincount(codes[by_item][_changes(item_row)])
     items = np.flatnonzero(support)
     enough = is_frequent(np.zeros_like(items), items, support[items])
     frequent = np.isin(codes[by_item], items[enough])
@@ -206,7 +207,8 @@ def match_patterns(
     """
     codes = positions_in(patterns.items, sequences.items)[sequences.codes]
     levels = _trie(patterns)
-    all_rows, all_ids = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+    nothing = np.zeros(0, dtype=np.int64)
+    all_rows, all_ids = [nothing], [nothing]
     widest = int(sequences.lengths.max(initial=0))
     cost = sequences.lengths * min(window_size or widest, widest)
     timer = Timer("[PatternMiner] rows", len(cost), verbose)
@@ -215,7 +217,7 @@ def match_patterns(
         walk = _Walk(sequences.lengths[start:stop], window_size)
         # at the root of the trie every position is a candidate for a pattern's first item
         at = np.arange(len(item))
-        node, gap = np.zeros_like(at), np.zeros_like(at)
+        node = gap = np.zeros_like(at)
         found = [at[:0]]  # row * n_patterns + pattern
         for edges, ends, ids in levels:
             # the edge (node, item) leads to the node of its own place among the edges
@@ -246,7 +248,7 @@ class _Walk:
 
     def __init__(self, lengths: np.ndarray, window: int | None) -> None:
         n, widest = int(lengths.sum()), int(lengths.max(initial=0))
-        dtype = np.int32 if n < 2**31 else np.int64
+        dtype = _index_type(n)
         self.row = np.repeat(np.arange(len(lengths), dtype=dtype), lengths)
         self.row_end = np.repeat(np.cumsum(lengths).astype(dtype), lengths)
         self.window = window if window is not None and window < widest else None
@@ -259,10 +261,10 @@ class _Walk:
 
     def reach(self, at: np.ndarray, gap: np.ndarray) -> np.ndarray:
         """Count the positions after each occurrence that can hold the next item."""
-        end = self.row_end[at]
+        reach = self.row_end[at] - at
         if self.window is not None:
-            end = np.minimum(end, at - gap + self.window)
-        return end - at - 1
+            reach = np.minimum(reach, self.window - gap)
+        return reach - 1
 
     def candidates(
         self, at: np.ndarray, gap: np.ndarray
@@ -305,14 +307,14 @@ def _trie(patterns: Sequences) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]
     ``ids[ends[node] : ends[node + 1]]`` end there.
     """
     alive = np.flatnonzero(patterns.lengths > 0)
-    node = np.zeros(len(alive), dtype=np.int64)
+    node: Any = 0  # the root, where all of them begin
     levels = []
     while len(alive):
         item = patterns.codes[patterns.offsets[alive] + len(levels)]
         edges, node = np.unique(node * len(patterns.items) + item, return_inverse=True)
         node = node.ravel()
         complete = patterns.lengths[alive] == len(levels) + 1
-        order = np.argsort(node[complete], kind="stable")
+        order = np.argsort(node[complete])
         ends = np.searchsorted(node[complete][order], np.arange(len(edges) + 1))
         levels.append((edges, ends, alive[complete][order]))
         alive, node = alive[~complete], node[~complete]
@@ -328,6 +330,11 @@ def _blocks(cost: np.ndarray, limit: int) -> Iterator[tuple[int, int]]:
         stop = max(start + 1, int(np.searchsorted(ends, before + limit, side="right")))
         yield start, stop
         start = stop
+
+
+def _index_type(largest: int) -> type:
+    """Choose 32 bits, half the memory, where numbers up to the largest fit."""
+    return np.int32 if largest < 2**31 else np.int64
 
 
 def _changes(*columns: np.ndarray) -> np.ndarray:

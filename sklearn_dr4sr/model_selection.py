@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -71,13 +72,12 @@ def leave_one_out(sequences: Any) -> LeaveOneOutSplit:
     """
     rows = as_sequences(sequences)
     lengths = rows.lengths
-    train_length = np.where(lengths >= 3, lengths - 2, np.minimum(lengths, 1))
-    history_length = np.where(lengths >= 2, lengths - 1, lengths)
+    first = np.minimum(lengths, 1)  # which each row keeps
     return LeaveOneOutSplit(
-        train=_heads(rows, train_length),
-        validation=_item_at(rows, np.where(lengths >= 3, lengths - 2, -1)),
-        history=_heads(rows, history_length),
-        test=_item_at(rows, np.where(lengths >= 2, lengths - 1, -1)),
+        train=_heads(rows, np.maximum(lengths - 2, first)),
+        validation=_item_at(rows, lengths - 2, lengths >= 3),
+        history=_heads(rows, np.maximum(lengths - 1, first)),
+        test=_item_at(rows, lengths - 1, lengths >= 2),
     )
 
 
@@ -155,9 +155,9 @@ def global_time_split(
     n_history = count[rows.offsets[1:]] - count[rows.offsets[:-1]]
     return LeaveOneOutSplit(
         train=_heads(rows, n_train),
-        validation=_item_at(rows, np.where(n_history > n_train, n_train, -1)),
+        validation=_item_at(rows, n_train, n_history > n_train),
         history=_heads(rows, n_history),
-        test=_item_at(rows, np.where(rows.lengths > n_history, n_history, -1)),
+        test=_item_at(rows, n_history, rows.lengths > n_history),
     )
 
 
@@ -210,11 +210,11 @@ def _is_list(value: Any) -> bool:
 
 def _before(when: np.ndarray, moment: Any, name: str) -> np.ndarray:
     """Which times lie before the moment."""
-    try:
-        before = np.asarray(when < moment) if np.ndim(moment) == 0 else np.empty(0)
-    except (TypeError, ValueError):
-        before = np.empty(0)
-    if before.shape != when.shape or before.dtype != bool:
+    before = None
+    with suppress(TypeError, ValueError):  # what does not compare
+        if np.ndim(moment) == 0:
+            before = np.asarray(when < moment)
+    if before is None or before.shape != when.shape or before.dtype != bool:
         raise TypeError(f"{name}: expected a time of the kind of times, got {moment!r}")
     return before
 
@@ -298,12 +298,11 @@ def _heads(rows: Sequences, lengths: np.ndarray) -> Sequences:
     return Sequences.from_codes(rows.codes[keep], offsets, rows.items).compact()
 
 
-def _item_at(rows: Sequences, position: np.ndarray) -> np.ndarray:
-    """Item at a position of each row, None where the position is -1."""
-    known = position >= 0
+def _item_at(rows: Sequences, position: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Item at a position of each row, None where it is not known."""
     items = rows.items[rows.codes[(rows.offsets[:-1] + position)[known]]]
     if known.all():
         return items
-    taken = np.full(len(rows), None, dtype=object)
+    taken = np.full(len(rows), None)
     taken[known] = items.tolist()
     return taken

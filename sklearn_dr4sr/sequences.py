@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, pairwise
 from typing import Any
@@ -248,7 +249,7 @@ class Sequences(Sequence):
         (4, 1.0, {1: 1, 3: 1}, 0.25)
         """
         used = self.compact()
-        pairs = used.rows * max(1, len(used.items)) + used.codes
+        pairs = used.rows * len(used.items) + used.codes
         n, lengths = len(used.codes), used.lengths
         digest = hashlib.sha256(np.int64(lengths).tobytes())
         digest.update("\n".join(map(repr, used.items.tolist())).encode())
@@ -262,9 +263,7 @@ class Sequences(Sequence):
             "length_median": float(np.median(lengths)) if len(used) else 0.0,
             "length_mean": n / max(1, len(used)),
             "length_max": int(lengths.max(initial=0)),
-            "lengths": dict(
-                zip(*(a.tolist() for a in np.unique(lengths, return_counts=True)), strict=True)
-            ),
+            "lengths": dict(sorted(Counter(lengths.tolist()).items())),
             "repeats": 1 - len(np.unique(pairs)) / n if n else 0.0,
             "hash": digest.hexdigest(),
         }
@@ -543,9 +542,7 @@ def _from_rows(rows: Any) -> Sequences:
         return Sequences.from_codes(codes, _offsets(lengths), items)
     is_id = (int, np.integer, str)
     raise _bad_item(
-        rows,
-        lambda v: isinstance(v, (bool, np.timedelta64)) or not isinstance(v, is_id),
-        otherwise="item ids must be all int or all str, got both",
+        rows, lambda v: isinstance(v, (bool, np.timedelta64)) or not isinstance(v, is_id)
     )
 
 
@@ -556,7 +553,7 @@ def _bad_row(number: int, row: Any, advice: str = "") -> Exception:
     )
 
 
-def _bad_item(rows: Any, is_bad: Callable[[Any], bool], otherwise: str = "") -> Exception:
+def _bad_item(rows: Any, is_bad: Callable[[Any], bool]) -> Exception:
     """Find the first offending id (or the first that mixes int and str) and say where it stands."""
     first_is_text = None
     for number, row in enumerate(rows):
@@ -571,7 +568,10 @@ def _bad_item(rows: Any, is_bad: Callable[[Any], bool], otherwise: str = "") -> 
             if first_is_text is None:
                 first_is_text = isinstance(value, str)
             elif isinstance(value, str) != first_is_text:
-                return TypeError(f"{where}{otherwise}: {_short(value)} ({type(value).__name__})")
+                return TypeError(
+                    f"{where}item ids must be all int or all str, got both: "
+                    f"{_short(value)} ({type(value).__name__})"
+                )
     raise AssertionError("called without an offending id")
 
 

@@ -54,6 +54,7 @@ def test_toy_of_the_paper():
     miner = PatternMiner(window_size=3, min_support=2).fit(TOY)
     assert list(miner.patterns_) == [[1, 2], [1, 3], [2, 3], [1, 2, 3]]
     assert miner.supports_.tolist() == [2, 2, 2, 2]
+    assert miner.supports_.dtype == np.int64
     assert miner.items_.tolist() == [1, 2, 3, 4, 5]
 
 
@@ -67,6 +68,8 @@ def test_shards_mine_what_one_run_does(parts, window, min_support, longest):
     rows = Sequences([row for part in parts for row in part])
     edges = np.cumsum([0, *map(len, parts)])
     shards = [rows[start:stop] for start, stop in pairwise(edges)]
+    if len(shards) > 1:  # one of them may be empty
+        shards.append(rows[:0])
     settings = window, min_support, min(window, longest)
     patterns, supports = _growth.mine_shards(shards, *settings, Serial())
     whole, whole_supports = _growth.mine_patterns(rows, *settings, 0)
@@ -75,7 +78,7 @@ def test_shards_mine_what_one_run_does(parts, window, min_support, longest):
     assert supports.dtype == whole_supports.dtype
 
 
-def test_n_jobs():
+def test_n_jobs(capsys):
     rows = make_sequences(80, 20, random_state=0)
     whole = PatternMiner(window_size=5).fit(rows)
     with joblib.parallel_config(backend="threading"):
@@ -85,7 +88,28 @@ def test_n_jobs():
     assert split.transform(rows).patterns == whole.transform(rows).patterns
     with joblib.parallel_config(backend="threading"):  # more workers than rows
         few = PatternMiner(window_size=3, n_jobs=9).fit(TOY)
+        pairs = PatternMiner(window_size=3, max_pattern_length=2, n_jobs=2).fit(TOY)
     assert mined(few) == {(1, 2): 2, (1, 3): 2, (2, 3): 2, (1, 2, 3): 2}
+    assert mined(pairs) == {(1, 2): 2, (1, 3): 2, (2, 3): 2}
+    assert capsys.readouterr().out == ""
+
+
+def test_parameters_are_kept_as_given():
+    parameters = {
+        "window_size": 3,
+        "min_support": 4,
+        "max_pattern_length": 2,
+        "matching": "any_gap",
+        "deduplicate": True,
+        "n_jobs": 2,
+        "verbose": 1,
+    }
+    assert PatternMiner(**parameters).get_params() == parameters
+
+
+def test_the_window_is_of_five_positions_where_none_is_given():
+    pairs = PatternMiner(min_support=1, max_pattern_length=2).fit([[1, 2, 3, 4, 5, 6]])
+    assert set(mined(pairs)) == {p for p in combinations(range(1, 7), 2) if p != (1, 6)}
 
 
 @given(
@@ -106,9 +130,11 @@ def test_mining_equals_enumeration(rows, window, min_support, longest):
 
 @given(rows_of_few_items, rows_of_few_items, st.one_of(st.none(), st.integers(1, 8)))
 def test_matching_equals_enumeration(rows, patterns, window):
-    # the patterns hold the item 9 too, and repeat; the rows hold items that no pattern has
-    patterns = [p for p in patterns if p] + [[9, 1], [2, 1], [2, 1]]
+    # the patterns hold the item 9 too, repeat, and may be empty (such a one is found nowhere);
+    # the rows hold items that no pattern has
+    patterns = [*patterns, [9, 1], [2, 1], [2, 1]]
     found = match_patterns(Sequences(rows), Sequences(patterns), window)
+    assert [a.dtype for a in found] == [np.int64, np.int64]
     held = [subsequences(r, window) | {(i,) for i in r} for r in rows]
     expected = [
         (row, p)
@@ -117,6 +143,80 @@ def test_matching_equals_enumeration(rows, patterns, window):
         if tuple(x) in held[row]
     ]
     assert list(zip(*(a.tolist() for a in found), strict=True)) == expected
+
+
+def test_one_pattern_or_none_and_no_rows():
+    rows = Sequences([[2, 1], [1, 2], [3], [1, 3, 2]])
+    row, pattern = match_patterns(rows, Sequences([[1, 2]]))
+    assert (row.tolist(), pattern.tolist()) == ([1, 3], [0, 0])
+    for found in (match_patterns(rows, rows[:0]), match_patterns(rows[:0], rows)):
+        assert [a.tolist() for a in found] == [[], []]
+
+
+def test_blocks_by_hand():
+    """As much as stays within the limit, which it may reach; what exceeds it goes alone."""
+    cost = np.array([3, 4, 1, 9, 2, 6, 1, 7])
+    assert list(_growth._blocks(cost, 7)) == [(0, 2), (2, 3), (3, 4), (4, 5), (5, 7), (7, 8)]
+    assert list(_growth._blocks(cost, 8)) == [(0, 3), (3, 4), (4, 6), (6, 8)]
+    assert list(_growth._blocks(cost[:0], 7)) == []
+
+
+@pytest.mark.parametrize(
+    ("window", "n_nodes"), [(None, 2**57), (99, 2**57), (30, 2**57), (29, 2**52), (5, 2**54)]
+)
+def test_a_key_has_room_for_so_many_nodes(window, n_nodes):
+    """Of its 63 bits 37 positions take 6, and a window that can be exceeded its own length."""
+    walk = _growth._Walk(np.array([7, 30]), window)
+    assert walk.key_space(2**63) == n_nodes
+    assert walk.key_space(1000) == 1000
+    gap = 0 if n_nodes == 2**57 else window - 1
+    largest = [np.array([n]) for n in (n_nodes - 1, 36, gap)]
+    *found, _ = walk.occurrences(walk.keys(*largest), walk.row)
+    assert found == largest
+
+
+def test_a_block_has_no_more_patterns_than_its_keys_have_room_for(monkeypatch):
+    nodes, pack = [], _growth._Walk.keys
+
+    def keys(self, node, place, gap):
+        nodes.append(node)
+        return pack(self, node, place, gap)
+
+    monkeypatch.setattr(_growth._Walk, "keys", keys)
+    monkeypatch.setattr(_growth._Walk, "key_space", lambda self, most: 4)
+    rows = Sequences([[first, first + 1] for first in range(0, 40, 2)])  # each item goes on once
+    patterns, _ = _growth.mine_patterns(rows, 2, 1, 2, 0)
+    assert list(patterns) == list(rows)
+    assert max(node.max(initial=0) for node in nodes) < 4
+
+
+def test_needless_occurrences_are_left_out():
+    """At any gap all but the first in a row; in a window what ends where a later beginning does."""
+    anywhere = _growth._Walk(np.array([3, 2]), None)
+    node, place, gap = np.array([0, 0, 0, 1]), np.array([2, 0, 3, 2]), np.zeros(4, int)
+    node, place, _, new_row = anywhere.occurrences(anywhere.keys(node, place, gap), anywhere.row)
+    assert list(zip(node, place, new_row, strict=True)) == [(0, 0, 1), (0, 3, 1), (1, 2, 1)]
+    within = _growth._Walk(np.array([4, 2]), 3)
+    node, place, gap = np.array([0, 0, 0, 1]), np.array([2, 2, 3, 2]), np.array([2, 1, 2, 2])
+    found = within.occurrences(within.keys(node, place, gap), within.row)
+    assert list(zip(*found, strict=True)) == [(0, 2, 1, 1), (0, 3, 2, 0), (1, 2, 2, 1)]
+
+
+def test_positions_take_32_bits_where_they_fit():
+    walk = _growth._Walk(np.array([3, 70]), 5)
+    assert walk.row.dtype == walk.row_end.dtype == np.int32
+    assert _growth._index_type(2**31 - 1) is np.int32
+    assert _growth._index_type(2**31) is np.int64
+
+
+def test_the_last_positions_of_32_bits_have_a_window_too():
+    """Their sum with the window is no such number."""
+    walk = _growth._Walk(np.array([6]), 5)
+    end = 2**31 - 1
+    at = np.array([end - 3], np.int32)
+    walk.row_end = np.broadcast_to(np.int32(end), end)
+    assert walk.reach(at, np.array([1], np.int32)).tolist() == [2]
+    assert walk.reach(at, np.array([3], np.int32)).tolist() == [1]
 
 
 @pytest.mark.parametrize("window_size", [3, 50])
@@ -327,9 +427,12 @@ def test_pickle_and_joblib(tmp_path):
         ("window_size", True),
         ("min_support", 0),
         ("min_support", None),
+        ("min_support", 1.5),
         ("max_pattern_length", 1),
+        ("max_pattern_length", 2.5),
         ("matching", "anywhere"),
         ("deduplicate", "yes"),
+        ("n_jobs", 1.5),
     ],
 )
 def test_bad_parameters(name, value):
@@ -354,4 +457,23 @@ def test_verbose(capsys):
         "[PatternMiner] length 3: 1 patterns",
     ]
     PatternMiner().fit(TOY)
+    assert capsys.readouterr().out == ""
+
+
+def test_verbose_tells_how_far_it_is(monkeypatch, capsys):
+    monkeypatch.setattr("sklearn_dr4sr._progress.EVERY", 0)
+    monkeypatch.setattr(_growth, "CHUNK_SIZE", 1)  # each pattern and each row a step of its own
+    miner = PatternMiner(window_size=3, verbose=1).fit(TOY)
+    assert len(miner.transform(TOY).patterns) == 8
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in lines] == [
+        "[PatternMiner] length 2: 33%",
+        "[PatternMiner] length 2: 67%",
+        "[PatternMiner] length 2: 3 patterns",
+        "[PatternMiner] length 3: 33%",
+        "[PatternMiner] length 3: 67%",
+        "[PatternMiner] length 3: 1 patterns",
+        "[PatternMiner] rows: 50%",
+    ]
+    match_patterns(Sequences(TOY), miner.patterns_)
     assert capsys.readouterr().out == ""

@@ -1,6 +1,7 @@
 """Leave-one-out splitting by hand, and the splitter in scikit-learn's own searches."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.model_selection import GridSearchCV, cross_validate
 
@@ -165,7 +166,7 @@ def test_bad_times_are_named(rows, times, error, message):
             global_time_split(rows, times, **moments)
 
 
-@pytest.mark.parametrize("moment", ["x", [1, 2], np.array([1]), {}])
+@pytest.mark.parametrize("moment", ["x", [1, 2], [[1], [2, 3]], np.array([1]), {}, pd.NA])
 def test_moments_are_of_the_kind_of_times(moment):
     rows, times = [[1], [2, 3]], [[1], [2, 3]]
     for name in ("validation_from", "test_from"):

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 
 import numpy as np
 import pandas as pd
@@ -92,7 +93,11 @@ class TestErrors:
             ([[True]], ValueError, r"row 0, position 0: .*got True \(bool\)"),
             ([[1, None]], TypeError, r"row 0, position 1: .*got None \(NoneType\)"),
             ([[1], [(2, 3)]], TypeError, r"row 1, position 0: .*got \(2, 3\) \(tuple\)"),
-            ([[1, 2], [3, "x"]], TypeError, r"row 1, position 1: .*got both: 'x' \(str\)"),
+            (
+                [[1, 2], [3, "x"]],
+                TypeError,
+                r"^row 1, position 1: item ids must be all int or all str, got both: 'x' \(str\)$",
+            ),
             ([["x"], [3]], TypeError, r"row 1, position 0: .*got both: 3 \(int\)"),
             ([[1], [2**63]], ValueError, r"row 1, position 0: .*64-bit.*got 9223372036854775808"),
             ([[1], 2], TypeError, r"row 1: expected a sequence of item ids.*got int: 2"),
@@ -169,6 +174,18 @@ class TestErrors:
         with pytest.raises(TypeError) as caught:
             as_sequences([[1], "x" * 1000])
         assert len(str(caught.value)) < 250
+
+    @pytest.mark.parametrize(
+        ("row", "shown"),
+        [("x" * 58, "'" + "x" * 58 + "'"), ("x" * 59, "'" + "x" * 56 + "...")],
+    )
+    def test_sixty_characters_of_a_value_are_shown(self, row, shown):
+        with pytest.raises(TypeError, match=rf"got str: {re.escape(shown)}$"):
+            as_sequences([[1], row])
+
+    def test_a_row_of_two_axes_gets_no_advice(self):
+        with pytest.raises(TypeError, match=r"got ndarray: array\(\[\[1, 2\]\]\)$"):
+            as_sequences([[1], np.array([[1, 2]])])
 
     def test_no_rows_of_sequences_either(self):
         with pytest.raises(ValueError, match="no rows"):
@@ -397,6 +414,38 @@ def test_describe_by_hand():
     assert Sequences([[1, 2], [9]])[:1].describe() == Sequences([[1, 2]]).describe()
     hashes = {Sequences(rows).describe()["hash"] for rows in ([[1, 2]], [[2, 1]], [["1", "2"]])}
     assert len(hashes) == 3
+
+
+def test_describe_of_one_item_and_of_none():
+    one = Sequences([[7]])
+    found = one.describe()
+    assert (found["density"], found["length_mean"], found["repeats"]) == (1.0, 1.0, 0.0)
+    nothing = one[:0].describe()
+    assert {k: v for k, v in nothing.items() if k != "hash"} == {
+        "n_rows": 0,
+        "n_items": 0,
+        "n_interactions": 0,
+        "density": 0.0,
+        "length_min": 0,
+        "length_median": 0.0,
+        "length_mean": 0.0,
+        "length_max": 0,
+        "lengths": {},
+        "repeats": 0.0,
+    }
+    assert Sequences([[]]).describe()["repeats"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("rows", "known"),
+    [
+        ([[3, 1, 3], [], [1]], "1d29ea960115bdc67956878c974602dbbf7d8ce98c765b4c799eabac2a681dee"),
+        ([["b", "a"]], "f006c900f764a1a41e053b4a6a3d8f612560938c4e3da807dc337f486c114be4"),
+    ],
+)
+def test_the_hash_of_rows_stays_what_it_was(rows, known):
+    """Else what was written down of data no longer tells whether they are the same."""
+    assert Sequences(rows).describe()["hash"] == known
 
 
 def test_a_miner_of_numbers_takes_rows_of_texts():
