@@ -116,7 +116,7 @@ class Sequences(Sequence):
     @property
     def rows(self) -> np.ndarray:
         """The row of each interaction, shape (n_interactions,)."""
-        return np.repeat(np.arange(len(self)), self.lengths)
+        return np.repeat(np.arange(len(self), dtype=np.int64), self.lengths)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

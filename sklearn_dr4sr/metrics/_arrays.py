@@ -161,7 +161,7 @@ def relevance(
     at = positions_in(items, truth.items)[truth.codes]
     key = truth.rows * (len(items) + 1) + at  # a pair of row and item as one number
     n_true = np.bincount(np.unique(truth.rows * len(truth.items) + truth.codes) // len(truth.items))
-    ranked = np.arange(len(codes))[:, None] * (len(items) + 1) + codes
+    ranked = np.arange(len(codes), dtype=np.int64)[:, None] * (len(items) + 1) + codes
     place = np.flatnonzero(np.isin(ranked, key[at >= 0]) & (codes >= 0))
     first = np.unique(ranked.ravel()[place], return_index=True)[1]  # ranked again is no hit
     hits = np.full(codes.shape, False)

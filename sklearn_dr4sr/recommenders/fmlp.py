@@ -152,8 +152,8 @@ class FMLP(SequentialRecommender):
     ----------
     mode : {"prefix", "prefix_fast", "causal"}, default="prefix_fast"
         "prefix": each prefix of a sequence is a sample of its own, as in the paper. "prefix_fast":
-        the same numbers (up to rounding) in two thirds of the time. "causal": another, much cheaper model,
-        whose filters see the past only. See the notes.
+        the same numbers (up to rounding) in two thirds of the time. "causal": another, much
+        cheaper model, whose filters see the past only. See the notes.
     embedding_dim : int, default=64
         Width d.
     hidden_dim : int, default=256
