@@ -47,9 +47,9 @@ DEPARTURES = {
     "K = 3": {"neumann_terms": 3},
     "τ = 10": {"temperature": 10.0},
     "weights not normalised": {"normalize": False},
-    "L_dev on resampled patterns": {"validation": "resampled"},
-    "the same, unbounded": {"validation": "resampled", "robustness": 0},
     "L_dev unbounded": {"robustness": 0},
+    "L_dev on items held back": {"validation": "held_back"},
+    "the same, unbounded": {"validation": "held_back", "robustness": 0},
     "SGD, rate .1": {"upper_optimizer": "sgd", "upper_lr": 0.1},
 }
 

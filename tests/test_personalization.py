@@ -473,7 +473,7 @@ def test_held_back_items_never_train():
     given = SequenceDataset(data.histories, data.table, np.full(14, 0.5))
     assert set(_hold_back(given, 10)[0].weights.tolist()) == {0.0, 0.5}
     with pytest.raises(ValueError, match="three items or more, the longest of X has 2; valid"):
-        personalizer().fit([[1, 2], [2, 3]])
+        personalizer(validation="held_back").fit([[1, 2], [2, 3]])
 
 
 def test_transform_weighs_targets_of_known_items(sequences):

@@ -87,14 +87,14 @@ class DatasetPersonalizer(SequenceInput, TransformerMixin, BaseEstimator):
     normalize : bool, default=True
         Divide the weights of a batch, and those that ``transform`` returns, by their mean: what
         counts is how they differ, and the recommender's learning rate keeps its meaning.
-    validation : {"held_back", "resampled"}, default="held_back"
+    validation : {"resampled", "held_back"}, default="resampled"
         What L_dev is taken on. Never ``y``.
 
+        - "resampled": a batch of the training patterns drawn independently, the paper's. See Notes.
         - "held_back": the last item of each row of three or more. Nothing of that row trains the
           item: wherever a pattern of the row holds it, its weight is 0. This costs
-          ``recommender_`` that item as a target, but not a recommender that is trained on what
-          ``transform`` returns.
-        - "resampled": a batch of the training patterns drawn independently, the paper's. See Notes.
+          ``recommender_`` that item as a target, and with it much of its accuracy, but not a
+          recommender that is trained on what ``transform`` returns.
     robustness : float, default=0.5
         q of L_dev = sum (1 - exp(-q l)) / q (the generalised cross-entropy of [4]_), at least 0;
         0 is the plain sum of l, the paper's. The higher it is, the less do targets count in L_dev
@@ -153,13 +153,12 @@ class DatasetPersonalizer(SequenceInput, TransformerMixin, BaseEstimator):
       all there is to learn is which way, and how steeply, weights follow it.
     - Held-out targets are corrupted as often as others, and of these the plain loss is large. A
       recommender that has grown too confident lowers it by training on noise, so that random rows
-      *gain* weight. A bounded loss (``robustness``) takes that away.
+      *gain* weight. A bounded loss (``robustness``) takes that away. It also keeps "resampled" from
+      standing still: with ``robustness=0`` L_dev is the unweighted training loss, which equal
+      weights minimise, so that at a minimum of it the hypergradient is 0.
 
-    The others hardly change that order there, but all but the first let the weights spread more:
+    The others hardly change that order there, but let the weights spread more:
 
-    - "resampled" with ``robustness=0`` makes L_dev the unweighted training loss, which equal
-      weights minimise: at a minimum of it the hypergradient is 0, and what is learned before is
-      what an unfinished training leaves. So the default holds items back.
     - The hypergradient is small and mostly common to all targets: weights of mean 1, Adam, and a
       ``temperature`` of 3 instead of 10.
     - ``neumann_terms=0`` leaves the inverse Hessian out: three terms are far from it, and cost two
@@ -213,7 +212,7 @@ class DatasetPersonalizer(SequenceInput, TransformerMixin, BaseEstimator):
         gumbel: bool = True,
         detach: bool = True,
         normalize: bool = True,
-        validation: str = "held_back",
+        validation: str = "resampled",
         robustness: float = 0.5,
         weighted_origins: tuple[str, ...] = ORIGINS,
         hidden_dim: int = 64,
@@ -450,7 +449,7 @@ class DatasetPersonalizer(SequenceInput, TransformerMixin, BaseEstimator):
         check_checkpoint(self.recommender.checkpoint_dir, self.random_state)
         choices = {
             "hypergradient": (*METHODS, "end_to_end"),
-            "validation": ("held_back", "resampled"),
+            "validation": ("resampled", "held_back"),
             "upper_optimizer": ("adam", "sgd"),
         }
         for name, allowed in choices.items():
