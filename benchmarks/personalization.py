@@ -203,6 +203,7 @@ def cost(path, options, epochs, repeats=3):
 CONTROLS = {
     "constant weights": ["dr4sr"],
     "learned, trained jointly": ["dr4sr+"],
+    "learned on items held back": ["dr4sr+", "--personalizer", '{"validation": "held_back"}'],
     "learned, retrained": ["dr4sr+", "--weights", "retrained"],
     "learned, permuted, retrained": ["dr4sr+", "--weights", "permuted"],
     "frozen random network": ["dr4sr+", "--personalizer", '{"upper_lr": 0.0}'],
