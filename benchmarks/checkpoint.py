@@ -17,7 +17,6 @@ import json
 import os
 import random
 import signal
-import sys
 import tempfile
 import time
 from itertools import pairwise
@@ -26,6 +25,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.mining import cpu_name
+from benchmarks.models import command_line
 from sklearn_dr4sr import DatasetPersonalizer, DatasetRegenerator, PatternMiner, checkpoint
 from sklearn_dr4sr.datasets import make_sequences
 from sklearn_dr4sr.model_selection import leave_one_out
@@ -100,7 +100,7 @@ def main():
     seconds = time.perf_counter() - began
     equal = all(torch.equal(resumed[name], whole[name]) for name in whole)
     report = {
-        "command": " ".join(["python -m benchmarks.checkpoint", *sys.argv[1:]]),
+        "command": command_line("checkpoint"),
         "date": datetime.date.today().isoformat(),
         "cpu": cpu_name(),
         "torch": torch.__version__,

@@ -73,23 +73,28 @@ class RecTools:
         self.data = rectools_dataset(histories)
 
     def fit(self, epochs):
-        from rectools.models import SASRecModel
-
-        self.model = SASRecModel(
-            n_blocks=SIZES["n_blocks"],
-            n_heads=SIZES["n_heads"],
-            n_factors=SIZES["dim"],
-            dropout_rate=SIZES["dropout"],
-            session_max_len=SIZES["length"],
-            loss="BCE",
-            n_negatives=1,
-            batch_size=SIZES["batch"],
-            epochs=epochs,
-            recommend_torch_device=self.device,
-        ).fit(self.data)
+        self.model = rectools_sasrec("BCE", epochs, self.device).fit(self.data)
 
     def rank(self):
         self.model.recommend(users=self.users, dataset=self.data, k=20, filter_viewed=True)
+
+
+def rectools_sasrec(loss: str, epochs: int, device: str):
+    """RecTools' SASRec, of the sizes that this package's has beside it."""
+    from rectools.models import SASRecModel
+
+    return SASRecModel(
+        n_blocks=SIZES["n_blocks"],
+        n_heads=SIZES["n_heads"],
+        n_factors=SIZES["dim"],
+        dropout_rate=SIZES["dropout"],
+        session_max_len=SIZES["length"],
+        loss=loss,
+        n_negatives=1,
+        batch_size=SIZES["batch"],
+        epochs=epochs,
+        recommend_torch_device=device,
+    )
 
 
 def rectools_dataset(sequences):

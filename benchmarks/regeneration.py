@@ -24,6 +24,7 @@ import sklearn
 import torch
 from scipy import sparse
 from sklearn.base import clone
+from torch.nn import functional
 
 import sklearn_dr4sr
 from benchmarks.models import command_line, with_torchs_dropout
@@ -138,12 +139,12 @@ def plain_training_step(module, batch, padded):
 
     The published loop pads the patterns too; ``padded=False`` leaves that out.
     """
-    source = torch.full((len(batch.row), module.max_length + 2), module.pad)
-    source[:, : batch.source.shape[1]] = batch.source[batch.row]
-    pattern = batch.pattern
-    if padded:
-        pattern = torch.full((len(batch.row), module.max_pattern_length + 2), module.pad)
-        pattern[:, : batch.pattern.shape[1]] = batch.pattern
+
+    def pad(tokens, length):
+        return functional.pad(tokens, (0, length - tokens.shape[1]), value=module.pad)
+
+    source = pad(batch.source[batch.row], module.max_length + 2)
+    pattern = pad(batch.pattern, module.max_pattern_length + 2) if padded else batch.pattern
     inputs, targets = pattern[:, :-1], pattern[:, 1:]
     memories, mask = module.encode(source)
     pi = module.choose(pattern).exp()
@@ -153,7 +154,7 @@ def plain_training_step(module, batch, padded):
     allowed = torch.zeros(len(source), len(module.embedding.weight), dtype=torch.bool)
     allowed.scatter_(1, source[:, 1:], True)
     scores = scores.masked_fill(~allowed[:, None], -torch.inf)
-    return torch.nn.functional.cross_entropy(
+    return functional.cross_entropy(
         scores.flatten(0, 1), targets.flatten(), ignore_index=module.pad
     )
 

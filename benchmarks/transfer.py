@@ -19,7 +19,7 @@ from importlib.metadata import version
 
 import numpy as np
 
-from benchmarks.peers import RESULTS, SIZES, rectools_dataset
+from benchmarks.peers import RESULTS, SIZES, rectools_dataset, rectools_sasrec
 from benchmarks.recipes import training_data
 from benchmarks.run import WINDOW, Stages, describe, recommender
 from benchmarks.run import parse as options_of_run
@@ -31,22 +31,9 @@ from sklearn_dr4sr.model_selection import leave_one_out
 def train(patterns, epochs: int, loss: str, seed: int):
     """RecTools' SASRec on patterns, each as a user of its own."""
     from pytorch_lightning import seed_everything
-    from rectools.models import SASRecModel
 
     seed_everything(seed, verbose=False)
-    model = SASRecModel(
-        n_blocks=SIZES["n_blocks"],
-        n_heads=SIZES["n_heads"],
-        n_factors=SIZES["dim"],
-        dropout_rate=SIZES["dropout"],
-        session_max_len=SIZES["length"],
-        loss=loss,
-        n_negatives=1,
-        batch_size=SIZES["batch"],
-        epochs=epochs,
-        recommend_torch_device="cpu",
-    )
-    return model.fit(rectools_dataset(patterns))
+    return rectools_sasrec(loss, epochs, "cpu").fit(rectools_dataset(patterns))
 
 
 def rank_of_test(model, split, items: np.ndarray) -> np.ndarray:

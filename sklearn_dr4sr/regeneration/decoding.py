@@ -64,8 +64,7 @@ def decode(
     order = order[sources.lengths[order] > 0]
     done = np.cumsum(sources.lengths[order] + 2)  # tokens
     timer = Timer("[DatasetRegenerator] decoding", int(done[-1]) if len(done) else 0, verbose)
-    kind = module.embedding.weight.device.type
-    start, most = 0, CHUNK_TOKENS.get(kind, CHUNK_TOKENS["cuda"])
+    start, most = 0, _limit(CHUNK_TOKENS, module.embedding.weight.device)
     while start < len(order):  # rows of similar length together, so that little is padding
         width = int(sources.lengths[order[start]]) + 2
         stop = start + max(1, most // (n_memories * width))
@@ -178,7 +177,7 @@ class _State:
         EOS where it is likelier than all items together, else the item of the highest affinity.
         """
         share = self.module.log_share.exp()
-        block = max(1, SCORES.get(hidden.device.type, SCORES["cuda"]) // len(share))
+        block = max(1, _limit(SCORES, hidden.device) // len(share))
         chosen = torch.empty_like(which)
         for part in torch.arange(len(which), device=hidden.device).split(block):
             at = which[part]
@@ -204,6 +203,11 @@ class _State:
         self.open = self.open & (self.candidates[self.row] != chosen[:, None])
         self.last = chosen[:, None]
         self.generated = torch.cat([self.generated, self.last], dim=1)
+
+
+def _limit(limits: dict[str, int], device: torch.device) -> int:
+    """Give the limit of a device; of kinds that are not named, the one of cuda."""
+    return limits.get(device.type, limits["cuda"])
 
 
 def _pick(scores: torch.Tensor, temperature: float, draw: torch.Tensor) -> torch.Tensor:
