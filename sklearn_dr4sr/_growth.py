@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from joblib import delayed
 
+from ._parameters import check_number
 from ._progress import Timer
 from .sequences import Sequences, positions_in, ranges
 
@@ -198,6 +199,11 @@ def match_patterns(
     rows, pattern_ids : ndarray of int64, shape (n_matches,)
         Each pair once, in order of rows, then of patterns.
 
+    Raises
+    ------
+    ValueError
+        If ``window_size`` is neither None nor an integer of at least 1.
+
     Examples
     --------
     >>> from sklearn_dr4sr import Sequences
@@ -205,6 +211,9 @@ def match_patterns(
     >>> match_patterns(Sequences([[1, 5, 2], [2, 1], [1, 2]]), Sequences([[1, 2]]), window_size=2)
     (array([2]), array([0]))
     """
+    if window_size is not None:
+        check_number("window_size", window_size, 1, integer=True)
+        window_size = int(window_size)
     codes = positions_in(patterns.items, sequences.items)[sequences.codes]
     levels = _trie(patterns)
     nothing = np.zeros(0, dtype=np.int64)

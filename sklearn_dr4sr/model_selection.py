@@ -112,8 +112,8 @@ def global_time_split(
     ------
     ValueError
         If times and interactions differ in number, times fall within a row, are missing or neither
-        numbers nor dates, if there are none to take a quantile of, or if ``test_from`` lies before
-        ``validation_from``.
+        numbers nor dates, if there are none to take a quantile of, if ``validation_from`` or
+        ``test_from`` is NaN or NaT, or if ``test_from`` lies before ``validation_from``.
     TypeError
         If ``times`` is no array and no sequence.
 
@@ -216,6 +216,8 @@ def _before(when: np.ndarray, moment: Any, name: str) -> np.ndarray:
             before = np.asarray(when < moment)
     if before is None or before.shape != when.shape or before.dtype != bool:
         raise TypeError(f"{name}: expected a time of the kind of times, got {moment!r}")
+    if moment != moment:  # NaN and NaT come before and after nothing
+        raise ValueError(f"{name} is no moment, got {moment!r}")
     return before
 
 

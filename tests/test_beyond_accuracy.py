@@ -116,6 +116,7 @@ def test_a_row_of_one_item_has_no_diversity():
         (lambda: gini([1, 2j]), TypeError, r"^counts: expected numbers, got \[1, 2j\]$"),
         (lambda: novelty_at_k(RANKING, 1, {"tea": 0}), ValueError, "^train: the counts are all 0$"),
         (lambda: novelty_at_k([[None]], 1, TRAIN), ValueError, "^y_pred: no row has an item$"),
+        (lambda: gini_at_k([[None]], 1, 5), ValueError, "^y_pred: no row has an item$"),
         (lambda: novelty_at_k([[1]], 1, {1: math.inf}), ValueError, "item 1 .* inf"),
         (
             lambda: intra_list_diversity_at_k([[1, 2]], 1, [1, 2], np.eye(2)),

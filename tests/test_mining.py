@@ -134,6 +134,9 @@ def test_matching_equals_enumeration(rows, patterns, window):
     # the rows hold items that no pattern has
     patterns = [*patterns, [9, 1], [2, 1], [2, 1]]
     found = match_patterns(Sequences(rows), Sequences(patterns), window)
+    if window:
+        same = match_patterns(Sequences(rows), Sequences(patterns), np.int64(window))
+        assert [a.tolist() for a in same] == [a.tolist() for a in found]
     assert [a.dtype for a in found] == [np.int64, np.int64]
     held = [subsequences(r, window) | {(i,) for i in r} for r in rows]
     expected = [
@@ -143,6 +146,12 @@ def test_matching_equals_enumeration(rows, patterns, window):
         if tuple(x) in held[row]
     ]
     assert list(zip(*(a.tolist() for a in found), strict=True)) == expected
+
+
+@pytest.mark.parametrize("window", [0, -1, 1.5, "2", True])
+def test_matching_refuses_a_window_that_is_none(window):
+    with pytest.raises(ValueError, match=f"^window_size must be an integer .*{window}"):
+        match_patterns(Sequences([[1, 2]]), Sequences([[1, 2]]), window)
 
 
 def test_one_pattern_or_none_and_no_rows():

@@ -136,6 +136,12 @@ def test_global_time_split_names_what_is_wrong():
         global_time_split([[1], [2, 3]], np.arange(2))
     with pytest.raises(ValueError, match="row 1: times must not fall"):
         global_time_split([[1], [2, 3]], [[1], [3, 2]])
+    for moment in (np.nan, np.float32("nan")):
+        with pytest.raises(ValueError, match=r"^validation_from is no moment, got .*nan"):
+            global_time_split([[1], [2, 3]], [[1], [2, 3]], validation_from=moment, test_from=1)
+    for moment in (np.datetime64("NaT"), pd.NaT):
+        with pytest.raises(ValueError, match=r"^test_from is no moment, got .*NaT"):
+            global_time_split([[1]], [np.array(["2026-01-01"], dtype="M8[s]")], test_from=moment)
     with pytest.raises(ValueError, match="test_from=1 lies before"):
         global_time_split([[1], [2, 3]], [[1], [2, 3]], validation_from=2, test_from=1)
 

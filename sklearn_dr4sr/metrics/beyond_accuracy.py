@@ -73,7 +73,7 @@ def gini_at_k(y_pred: ArrayLike, k: int, catalogue: Any) -> float:
     Raises
     ------
     ValueError, TypeError
-        As :func:`coverage_at_k`.
+        As :func:`coverage_at_k`, and if no row has an item.
 
     Examples
     --------
@@ -81,7 +81,10 @@ def gini_at_k(y_pred: ArrayLike, k: int, catalogue: Any) -> float:
     >>> gini_at_k([[1, 2], [1, 3]], 1, catalogue=4)
     0.75
     """
-    return gini(_shown(y_pred, k, catalogue))
+    shown = _shown(y_pred, k, catalogue)
+    if not shown.any():
+        raise ValueError("y_pred: no row has an item")
+    return gini(shown)
 
 
 def gini(counts: ArrayLike) -> float:
