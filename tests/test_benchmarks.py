@@ -269,6 +269,22 @@ def test_a_table_of_made_results(tmp_path):
     assert reproduce.statistics(cells[2:], shelf).splitlines()[-1].count("failed") == 1
 
 
+def test_table_2_has_the_size_of_the_default_data_set_whatever_trained_on_it(tmp_path):
+    shelf = reproduce.Shelf(tmp_path, 1)
+    cells = reproduce.cells(2, None, ["Beauty", "Toys"])
+    usual = {"diversity_factor": 5, "generative_probability": 0.1}
+    sizes = {"patterns": 1000, "mean_length": 7.0}
+    other = usual | {"generative_probability": 0.5} | sizes
+    made_result(tmp_path, "Beauty-dr4sr-sasrec-bce-g0.5-s0", 0.5, [1], **other)
+    made_result(tmp_path, "Beauty-dr4sr-sasrec-ce-s1", 0.5, [1], **usual, **sizes)
+    assert reproduce.statistics(cells, shelf).count("not run") == 2
+    sizes = {"patterns": 102_048, "mean_length": 3.22}
+    made_result(tmp_path, "Beauty-dr4sr-sasrec-ce-patience=10-s0", 0.5, [1], **usual, **sizes)
+    rows = reproduce.statistics(cells, shelf).splitlines()
+    assert rows[2] == "| Beauty | 0.32 m, 4.0 | 0.33 m, 3.2 | 102,048 |"
+    assert rows[3].count("not run") == 1
+
+
 def test_table_5_has_the_median_epoch_and_the_peak(tmp_path):
     cells = reproduce.cells(5, None, ["Beauty"])
     shelf = reproduce.Shelf(tmp_path, 1)
