@@ -276,11 +276,13 @@ class Shelf:
         paths = [self.folder / f"{name}.json" for name in self.names(cell)]
         return [json.loads(path.read_text()) for path in paths if path.exists()]
 
-    def regenerated(self, data: str) -> dict | None:
-        """A result on X' of the defaults: what was trained on it says nothing about its size."""
-        for path in sorted(self.folder.glob(f"{data}-dr4sr*-s0.json")):
+    def regenerated(self, cell: Cell) -> dict | None:
+        """A result on the cell's X': what was trained on it says nothing about its size."""
+        args = parse(self.arguments(cell, Path(), 0))
+        wanted = {key: vars(args)[key] for key in ("diversity_factor", "generative_probability")}
+        for path in sorted(self.folder.glob(f"{cell.data}-dr4sr*-s0.json")):
             record = json.loads(path.read_text())
-            if (record.get("diversity_factor"), record.get("generative_probability")) == (5, 0.1):
+            if wanted.items() <= record.items():
                 return record
         return None
 
@@ -402,7 +404,7 @@ def statistics(wanted: list[Cell], shelf: Shelf) -> str:
     for cell in wanted:
         million, length = TABLE_2[cell.data]
         row = [cell.data, f"{million:.2f} m, {length}"]
-        if record := shelf.regenerated(cell.data):
+        if record := shelf.regenerated(cell):
             size, mean = record["patterns"], record["mean_length"]
             row += [f"{size * mean / 1e6:.2f} m, {mean:.1f}", f"{size:,}"]
         else:

@@ -195,7 +195,7 @@ class PatternMiner(SequenceInput, TransformerMixin, BaseEstimator):
         check_is_fitted(self, "patterns_")
         self._check_parameters()
         histories = as_sequences(self._read(X))
-        window = int(self.window_size) if self.matching == "window" else None
+        window = self.window_size if self.matching == "window" else None
         make = partial(
             _own_patterns,
             histories,
