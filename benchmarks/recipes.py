@@ -25,6 +25,7 @@ RECIPES = (
     "mined",
     "random",
     "sliding",
+    "prefixes",
     "shuffled",
     "reversed",
     "dr4sr",
@@ -199,6 +200,8 @@ def training_data(
         return original_and(train, PatternTable.of(train, np.arange(len(train)))), {}
     if recipe == "sliding":
         return SlidingWindow(window_size=window).fit_transform(train), {}
+    if recipe == "prefixes":
+        return SlidingWindow(include_original=False).fit_transform(train), {}
     if recipe == "shuffled":
         return original_and(train, shuffled(train, copies=7, reach=2.0, seed=seed)), {}
     if recipe == "reversed":

@@ -5,8 +5,9 @@
 Recipes: ``baselines`` (counting rules), ``backbone`` (the model alone), ``twice`` (every sequence
 twice), ``pattern`` (mined patterns alone), ``mined`` (original + mined), ``random`` (original +
 random subsequences, as many and as long as the patterns that dr4sr adds), ``sliding`` (original +
-windows of the miner's size), ``shuffled`` (original + seven copies in nearly its order),
-``reversed`` (original + itself backwards), ``dr4sr`` (original + mined + regenerated), ``dr4sr+``
+windows of the miner's size), ``prefixes`` (each prefix a sample: with ``--set '{"targets":
+"last"}'``), ``shuffled`` (original + seven copies in nearly its order), ``reversed`` (original +
+itself backwards), ``dr4sr`` (original + mined + regenerated), ``dr4sr+``
 (the same, weighted by a personalizer that is trained jointly; ``--weights`` has its controls),
 ``taught`` (histories continued by a teacher, ``--teachers`` backbones blended with rules, from
 ``--generation`` 2 on with the earlier students: TeacherContinuation).
