@@ -237,6 +237,9 @@ def test_cells_of_the_files_that_there_are(data, monkeypatch):
         assert len(set(names)) == len(names) > 0
         papers = [cell for cell in cells if cell.recipe == "dr4sr+" and cell.paper]
         assert all(cell.options["personalizer"].keys() >= run.PAPER.keys() for cell in papers)
+        for cell in cells:  # the paper masks less of Beauty
+            masked = run.parse(cell.arguments(data, 0)).set.get("mask")
+            assert masked == (0.4 if (cell.data, cell.model) == ("Beauty", "CL4SRec") else None)
 
 
 def test_a_table_of_made_results(tmp_path):
