@@ -14,7 +14,7 @@ from .._torch import resolve_device, seed_of
 from ..checkpoint import Checkpoint
 from ..dataset import SequenceDataset
 from ..recommenders.base import SequentialRecommender
-from ..recommenders.batching import Group
+from ..recommenders.batching import Group, group_edges
 from ..recommenders.sasrec import SASRec
 from ..recommenders.training import SequenceNet, encode_groups, last_states
 from ..sequences import Sequences, ranges
@@ -264,9 +264,16 @@ class MELTModule(nn.Module):
         self.train(was_training)
 
     def _states_of(self, sequences: Sequences) -> torch.Tensor:
+        """States f after each sequence, encoded in length groups, (rows, dim)."""
         device = self.item_embedding.weight.device
-        ids = torch.from_numpy(sequences.padded(fill=self.n_items)).to(device)
-        return self.last_states(ids, torch.from_numpy(sequences.lengths).to(device))
+        group = np.searchsorted(group_edges(sequences.lengths, share=1.0), sequences.lengths)
+        states = []
+        for g in np.unique(group):
+            part = sequences[np.flatnonzero(group == g)]
+            ids = torch.from_numpy(part.padded(fill=self.n_items)).to(device)
+            states.append(self.last_states(ids, torch.from_numpy(part.lengths).to(device)))
+        place = np.argsort(np.argsort(group, kind="stable"))  # of each row among the groups'
+        return torch.cat(states)[torch.from_numpy(place).to(device)]
 
     def _mean(self, states: torch.Tensor, which: np.ndarray, n: int) -> torch.Tensor:
         """Mean of the states of each group, (n, dim)."""
