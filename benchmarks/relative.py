@@ -1,0 +1,46 @@
+"""BSARec with learned biases of distance in its attention, in place of embedded positions."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from sklearn_dr4sr.recommenders import BSARec
+from sklearn_dr4sr.recommenders.bsarec import BSARecModule
+from sklearn_dr4sr.recommenders.layers import CausalSelfAttention, initialise
+
+
+class _RelativeAttention(CausalSelfAttention):
+    """Attention whose logits have a bias for each head and distance (Raffel et al., JMLR 2020)."""
+
+    def __init__(self, dim: int, n_heads: int, dropout: float, max_length: int) -> None:
+        super().__init__(dim, n_heads, dropout)
+        self.bias = nn.Parameter(torch.zeros(n_heads, max_length))
+
+    def _mix(self, qkv: torch.Tensor) -> torch.Tensor:
+        q, k, v = qkv.unflatten(2, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
+        time = torch.arange(qkv.shape[1], device=qkv.device)
+        distance = time[:, None] - time  # (length, length)
+        bias = self.bias[:, distance.clamp(min=0)].masked_fill(distance < 0, -torch.inf)
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q), dropout_p=dropout)
+        return mixed.transpose(1, 2).flatten(2)
+
+
+class _RelativeModule(BSARecModule):
+    def __init__(
+        self, n_items: int, *, n_heads: int = 2, dropout: float = 0.5, max_length: int = 50, **rest
+    ) -> None:
+        super().__init__(n_items, max_length, n_heads=n_heads, dropout=dropout, **rest)
+        self.position_embedding.weight.requires_grad_(False).zero_()
+        dim = self.item_embedding.weight.shape[1]
+        for block in self.blocks:
+            block.attention = _RelativeAttention(dim, n_heads, dropout, max_length)
+            block.attention.apply(initialise)
+
+
+class RelativeBSARec(BSARec):
+    """As BSARec: one of the ideas that were tried, not a part of the package."""
+
+    _module = _RelativeModule
