@@ -13,10 +13,10 @@ from sklearn.frozen import FrozenEstimator
 
 from sklearn_dr4sr import DatasetRegenerator, PatternMiner, SequenceDataset, Sequences
 from sklearn_dr4sr.augmentation import RandomSubsequences, SlidingWindow, TeacherContinuation
-from sklearn_dr4sr.baselines import SequentialRules
+from sklearn_dr4sr.baselines import MarkovChain, SequentialRules, UserKNN
 from sklearn_dr4sr.dataset import PatternTable
 from sklearn_dr4sr.model_selection import LeaveOneOutSplit
-from sklearn_dr4sr.recommenders import RankBlend
+from sklearn_dr4sr.recommenders import RankBlend, RankStack
 
 RECIPES = (
     "backbone",
@@ -141,6 +141,7 @@ def student_name(args, seed: int, generation: int) -> str:
     chosen = [f"{key}={value}" for key, value in args.continuation.items()]
     parts = ["matched"] * (args.steps_per_epoch == "backbone")
     parts += [f"taught{generation}", f"by{args.teachers}", *chosen]
+    parts += ["stack"] * (args.teacher == "stack")
     return "-".join([backbone_name(args, seed), *parts])
 
 
@@ -180,9 +181,47 @@ def blend(named: list) -> RankBlend:
     return RankBlend(named, weights=shares(named))
 
 
+def stack(named: list, labels: str, seed: int) -> RankStack:
+    """Stack models, whose log-probabilities are averaged for the candidates, and what counts."""
+    weights = [1 / len(named)] * len(named) + [1, 0, 0]
+    counts = [("rules", SequentialRules()), ("chain", MarkovChain()), ("knn", UserKNN())]
+    return RankStack([*named, *counts], weights, labels=labels, random_state=seed)
+
+
+def stacked(split: LeaveOneOutSplit, seed: int, stages, args, model) -> RankStack:
+    """Untrained backbones stacked; the stack learns from items of the training rows alone."""
+    named = [
+        (f"model{s}", clone(model).set_params(random_state=s, checkpoint_dir=None))
+        for s in range(seed, seed + args.teachers)
+    ]
+    fit = partial(stack(named, "held_back", seed).fit, split.train, split.validation)
+    name = f"{backbone_name(args, seed)}-stack{args.teachers}"
+    return kept(args.cache / f"{name}.joblib", stages, "stack", fit)
+
+
+def rankers(split: LeaveOneOutSplit, seed: int, stages, args, model, student) -> dict:
+    """Fitted: the teacher of a student, and both together."""
+    own = [("student", FrozenEstimator(student))]
+    if args.teacher == "stack":
+        teacher = stacked(split, seed, stages, args, model)
+        models = [
+            (name, FrozenEstimator(each))
+            for name, each in teacher.named_estimators_.items()
+            if name.startswith("model")
+        ]
+        both = stack([*own, *models], "y", seed).fit(split.train, split.validation)
+        return {"teacher": teacher, "teacher_and_student": both}
+    named = teachers(split, seed, stages, args, model, args.generation)
+    together = {"teacher": named, "teacher_and_student": [*own, *named]}
+    return {who: blend(members).fit(split.train) for who, members in together.items()}
+
+
 def taught(split: LeaveOneOutSplit, seed: int, stages, args, model, generation: int):
     """Histories continued by the teachers of a generation."""
-    teacher = blend(teachers(split, seed, stages, args, model, generation))
+    if args.teacher == "stack":
+        teacher = FrozenEstimator(stacked(split, seed, stages, args, model))
+    else:
+        teacher = blend(teachers(split, seed, stages, args, model, generation))
     continuation = TeacherContinuation(teacher, random_state=seed, verbose=1, **args.continuation)
     made = continuation.fit_transform(split.train)
     stages(f"continue{generation}", lambda: made.table)

@@ -10,7 +10,8 @@ windows of the miner's size), ``prefixes`` (each prefix a sample: with ``--set '
 itself backwards), ``dr4sr`` (original + mined + regenerated), ``dr4sr+``
 (the same, weighted by a personalizer that is trained jointly; ``--weights`` has its controls),
 ``taught`` (histories continued by a teacher, ``--teachers`` backbones blended with rules, from
-``--generation`` 2 on with the earlier students: TeacherContinuation).
+``--generation`` 2 on with the earlier students, or stacked with ``--teacher stack``:
+TeacherContinuation).
 ``--steps-per-epoch backbone`` validates every recipe after as many optimizer steps as the backbone
 takes in an epoch, so that patience means the same number of steps for all. ``test_with_rules`` in
 the JSON is the model blended with sequential rules at ranking. ``--table`` prints all results.
@@ -50,14 +51,14 @@ from benchmarks.recipes import (
     departures,
     keep,
     kept,
+    rankers,
     student_name,
-    teachers,
     training_data,
 )
 from benchmarks.relative import RelativeBSARec
 from sklearn_dr4sr import DatasetPersonalizer, SequenceDataset
 from sklearn_dr4sr._torch import resolve_device
-from sklearn_dr4sr.baselines import MarkovChain, Popularity, SequentialRules
+from sklearn_dr4sr.baselines import MarkovChain, Popularity, SequentialRules, UserKNN
 from sklearn_dr4sr.dataset import ORIGINS
 from sklearn_dr4sr.datasets import load_sequences
 from sklearn_dr4sr.metrics import ndcg_of_ranks, ranks
@@ -155,7 +156,7 @@ def describe_device(device: str) -> dict:
 
 def run_baselines(split, args) -> None:
     """Fit and rank the counting rules."""
-    for model in (Popularity(), MarkovChain(), SequentialRules()):
+    for model in (Popularity(), MarkovChain(), SequentialRules(), UserKNN()):
         stages = Stages()
         stages("fit", model.fit, split.train)
         metrics, rank = stages("evaluate", evaluate, model, split)
@@ -169,6 +170,7 @@ def settings(args) -> dict:
     weights = {"weights": args.weights} if args.weights != "joint" else {}
     weights |= {"teachers": args.teachers} if args.teachers > 1 else {}
     weights |= {"generation": args.generation} if args.generation > 1 else {}
+    weights |= {"teacher": args.teacher} if args.teacher != "blend" else {}
     personalizer, paper = args.personalizer, {}
     if personalizer.keys() >= PAPER.keys():
         paper = {"recipe": "paper"}
@@ -274,9 +276,8 @@ def run(split, recipe: str, seed: int, args) -> None:
     if recipe == "taught":
         path = args.cache / f"{student_name(args, seed, args.generation)}.joblib"
         keep(path, model, stages.seconds["train"])
-        taught_by = teachers(split, seed, stages, args, model, args.generation)
-        for who, of in (("teacher", []), ("teacher_and_student", own[:1])):
-            notes[f"test_of_{who}"], _ = evaluate(blend([*of, *taught_by]).fit(split.train), split)
+        for who, ranker in rankers(split, seed, stages, args, model, student=model).items():
+            notes[f"test_of_{who}"], _ = evaluate(ranker, split)
     epochs = model.history_
     record = {
         "dataset": args.name,
@@ -372,6 +373,12 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
         "--teachers", type=int, default=1, help="of taught: backbones of so many seeds"
     )
     parser.add_argument(
+        "--teacher",
+        choices=["blend", "stack"],
+        default="blend",
+        help="of taught: backbones and rules blended, or stacked with neighbours too",
+    )
+    parser.add_argument(
         "--generation", type=int, default=1, help="of taught: from 2 on earlier students teach too"
     )
     parser.add_argument("--origin-weights", type=json.loads, default={}, help="of origins, as JSON")
@@ -391,6 +398,8 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
         args = parser.parse_args(words)
     if args.data is None and not args.table:
         parser.error("--data is needed, or --table")
+    if args.teacher == "stack" and args.generation > 1:
+        parser.error("--teacher stack has no further --generation")
     args.name = args.data and args.data.stem.split("_")[0]
     return args
 

@@ -364,7 +364,7 @@ class BaseRecommender(SequenceInput, BaseEstimator):
         self, histories: Sequences, work: Callable[[Sequences], T]
     ) -> Iterator[tuple[int, T]]:
         """Work on as many rows at once as the scores of are a bounded chunk."""
-        rows = max(1, CHUNK_SIZE // max(1, len(self.items_)))
+        rows = max(1, CHUNK_SIZE // max(1, len(histories.items)))
         return in_chunks(len(histories), rows, lambda start, stop: work(histories[start:stop]))
 
     def _check_parameters(self) -> None:

@@ -85,6 +85,7 @@ def test_every_option_that_changes_a_result_is_in_its_name():
         ["--weights", "permuted"],
         ["--teachers", "2"],
         ["--generation", "2"],
+        ["--teacher", "stack"],
     ]
     named = {}
     for words in variants:

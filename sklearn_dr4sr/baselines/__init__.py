@@ -6,5 +6,14 @@ from .markov import MarkovChain
 from .melt import MELT
 from .popularity import Popularity
 from .sequential_rules import SequentialRules
+from .user_knn import UserKNN
 
-__all__ = ["EASE", "MELT", "InfiniteAutoencoder", "MarkovChain", "Popularity", "SequentialRules"]
+__all__ = [
+    "EASE",
+    "MELT",
+    "InfiniteAutoencoder",
+    "MarkovChain",
+    "Popularity",
+    "SequentialRules",
+    "UserKNN",
+]

@@ -8,6 +8,7 @@ from .gnn import GNN
 from .gru4rec import GRU4Rec
 from .onnx_export import to_onnx
 from .rank_blend import RankBlend
+from .rank_stack import RankStack
 from .sasrec import SASRec
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "CL4SRec",
     "GRU4Rec",
     "RankBlend",
+    "RankStack",
     "SASRec",
     "SequentialRecommender",
     "to_onnx",

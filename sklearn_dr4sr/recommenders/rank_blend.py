@@ -171,20 +171,26 @@ class RankBlend(BaseRecommender, _BaseComposition):
     def _scores(self, histories: Sequences) -> torch.Tensor:
         self._check_parameters()  # which may have been set since
         total = torch.zeros(len(histories), len(histories.items))
+        for _, weight, scores in self._transformed(histories):
+            total.add_(scores, alpha=weight)
+        return total
+
+    def _transformed(self, histories: Sequences) -> Iterator[tuple[str, float, torch.Tensor]]:
+        """Name, weight and comparable scores, (n_rows, n_items), of each fitted estimator."""
+        shape = (len(histories), len(histories.items))
         for name, transform, weight in self._members():
             given = self.named_estimators_[name].decision_function(histories)
-            if given.shape != total.shape:
+            if given.shape != shape:
                 raise ValueError(
                     f"{name!r} scores {given.shape[1]} items, and the data that the blend was "
-                    f"fitted on holds {total.shape[1]}: its transformers must keep the catalogue"
+                    f"fitted on holds {shape[1]}: its transformers must keep the catalogue"
                 )
             scores = torch.from_numpy(given)
             if transform == "log_softmax":
                 scores = scores.log_softmax(dim=1)
             elif transform == "log":
                 scores = scores.clamp(min=0).add(self.floor).log()
-            total.add_(scores, alpha=weight)
-        return total
+            yield name, weight, scores
 
     def _members(self) -> Iterator[tuple[str, str, float]]:
         """Name, transform and weight of each estimator that was fitted."""
@@ -204,12 +210,12 @@ def _dropped(estimator: Any) -> bool:
 def _transform_of(estimator: Any) -> str:
     """Say what "auto" stands for: neural recommenders and blends give logits, all else counts."""
     neural = (SequentialRecommender, RankBlend)
-    return "log_softmax" if any(isinstance(e, neural) for e in _nested(estimator)) else "log"
+    return "log_softmax" if any(isinstance(e, neural) for e in nested(estimator)) else "log"
 
 
 def _check_catalogue(name: str, estimator: Any, items: np.ndarray) -> None:
     """Raise ValueError where the columns of a fitted estimator's scores are not ``items``."""
-    own = next((e.items_ for e in _nested(estimator) if hasattr(e, "items_")), items)
+    own = next((e.items_ for e in nested(estimator) if hasattr(e, "items_")), items)
     if np.array_equal(own, items):
         return
     pairs = enumerate(zip_longest(np.asarray(own).tolist(), items.tolist()))
@@ -221,13 +227,13 @@ def _check_catalogue(name: str, estimator: Any, items: np.ndarray) -> None:
     )
 
 
-def _nested(estimator: Any) -> Iterator[Any]:
+def nested(estimator: Any) -> Iterator[Any]:
     """Yield an estimator and those it wraps: the last step of a Pipeline, the best of a search."""
     yield estimator
     if isinstance(estimator, Pipeline):
-        yield from _nested(estimator.steps[-1][1])
+        yield from nested(estimator.steps[-1][1])
         return
     for name in ("best_estimator_", "recommender_", "estimator", "recommender"):
         if getattr(estimator, name, None) is not None:  # the fitted one first
-            yield from _nested(getattr(estimator, name))
+            yield from nested(getattr(estimator, name))
             return
