@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 
 from sklearn_dr4sr import SequenceDataset
-from sklearn_dr4sr.baselines import EASE, MarkovChain, Popularity, SequentialRules
+from sklearn_dr4sr.baselines import EASE, MarkovChain, Popularity, SequentialRules, UserKNN
 from sklearn_dr4sr.metrics import ranking_scorer
 from sklearn_dr4sr.model_selection import leave_one_out
 
-MODELS = [Popularity(), MarkovChain(), SequentialRules(), EASE(l2=1.0)]
+MODELS = [Popularity(), MarkovChain(), SequentialRules(), EASE(l2=1.0), UserKNN()]
 each_model = pytest.mark.parametrize("model", MODELS, ids=lambda model: type(model).__name__)
 
 SHOP = [["tea", "cup", "pot"], ["tea", "cup"], ["pot", "tea", "jam"]]  # cup 2, jam 1, pot 2, tea 3
@@ -198,6 +198,44 @@ def test_ease_is_ridge_regression_column_by_column(example, l2):
     np.testing.assert_allclose(model.decision_function([history])[0], recent @ B, atol=1e-4)
 
 
+# ------------------------------------------------------------------------------------- UserKNN
+
+
+@given(weighted_patterns(), st.sampled_from([0.0, 0.5, 1.0]), st.integers(1, 4))
+def test_neighbours_are_the_plain_loop(example, decay, max_length):
+    rows, weights, history = example
+    items = sorted({i for row in rows for i in row})
+    last = [dict(zip(row, weight, strict=True)) for row, weight in zip(rows, weights, strict=True)]
+    n_patterns = sum(np.mean(weight) for weight in weights if weight)
+    held = {i: sum(row.get(i, 0) for row in last) or 1 for i in items}
+    idf = {i: np.log(1 + n_patterns / held[i]) for i in items}
+    query = {}
+    known = [i for i in history if i in items]  # unknown items are skipped, not steps
+    for t, item in enumerate(reversed(known[-max_length:])):
+        query.setdefault(item, decay**t)
+    score = dict.fromkeys(items, 0.0)
+    length = np.sqrt(sum((idf[i] * q) ** 2 for i, q in query.items()))
+    for row in last:
+        both = sum(idf[i] ** 2 * q for i, q in query.items() if i in row)
+        own = np.sqrt(sum(idf[i] ** 2 for i in row))
+        for item, weight in row.items():
+            score[item] += both / (length * own) * weight if both else 0.0
+    data = SequenceDataset(rows, weights=flat(weights))
+    model = UserKNN(history_decay=decay, max_length=max_length).fit(data)
+    assert scores_by_name(model, history) == pytest.approx(score, rel=1e-4, abs=1e-6)
+
+
+def test_only_the_nearest_neighbours_count():
+    rows = [["tea", "cup"], ["tea", "pot", "jam", "tin", "rum"], ["tea", "pot", "jam", "tin"]]
+    near = UserKNN(n_neighbors=1).fit(rows)
+    assert [name for name, s in scores_by_name(near, ["tea"]).items() if s > 1e-6] == ["cup", "tea"]
+    assert near.predict([["tea"]], k=1).tolist() == [["cup"]]
+    assert UserKNN().fit(rows).predict([["tea"]], k=1).tolist() != [["rum"]]
+    every = scores_by_name(UserKNN(n_neighbors=3).fit(rows), ["tea"])
+    assert every["pot"] == pytest.approx(every["jam"])
+    assert every["pot"] > every["rum"] > 1e-6
+
+
 # ---------------------------------------------------------------------------- all of them alike
 
 
@@ -297,6 +335,10 @@ def test_pickles(model):
         (EASE, "l2", 0),
         (EASE, "l2", float("inf")),
         (EASE, "history_decay", -0.1),
+        (UserKNN, "n_neighbors", 0),
+        (UserKNN, "n_neighbors", 2.0),
+        (UserKNN, "history_decay", 1.5),
+        (UserKNN, "max_length", 0),
     ],
 )
 def test_parameters_out_of_range_are_named(model, name, bad):

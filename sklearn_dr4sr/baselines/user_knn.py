@@ -34,7 +34,7 @@ class UserKNN(BaseRecommender):
     Attributes
     ----------
     patterns_ : csr_matrix of float32, shape (n_patterns, n_items)
-        The training patterns; an entry is 1, or the square root of the item's weight.
+        The weight of each item that a training pattern holds, 1 where the data set has none.
     rarity_ : ndarray of float32, shape (n_items,)
         idf of the notes.
     popularity_ : ndarray of float64, shape (n_items,)
@@ -53,8 +53,11 @@ class UserKNN(BaseRecommender):
         sim(n) = cos(idf * q, idf * x_n)
         score(j) = sum over the n_neighbors most similar n of sim(n) * x_n(j)
 
-    Scores closer than 1e-9 rank by popularity, and so do all items for an empty history. A history
-    that is itself a pattern is its own nearest neighbour, which adds to its own items alone.
+    Where the data set has weights, they multiply x_n(j) in the score, and patterns are counted by
+    their mean weight, items by their own: a pattern of weight w counts as w copies of it, but is
+    one neighbour. Scores closer than 1e-9 rank by popularity, and so do all items for an empty
+    history. A history that is itself a pattern is its own nearest neighbour, which adds to its own
+    items alone.
 
     References
     ----------
@@ -91,22 +94,27 @@ class UserKNN(BaseRecommender):
         patterns = dataset.patterns
         weights = np.ones(len(patterns.codes)) if dataset.weights is None else dataset.weights
         self.popularity_ = item_counts(dataset)
-        self.patterns_ = _latest(patterns, np.sqrt(weights))
-        held = np.maximum(1, self.patterns_.getnnz(axis=0))
-        self.rarity_ = np.log1p(len(patterns) / held).astype(np.float32)
-        self._unit_patterns = _unit(self.patterns_.multiply(self.rarity_).tocsr()).T.tocsr()
+        self.patterns_ = _latest(patterns, weights)
+        total = np.bincount(patterns.rows, weights=weights, minlength=len(patterns))
+        n_patterns = (total / np.maximum(1, patterns.lengths)).sum()
+        held = np.asarray(self.patterns_.sum(axis=0)).ravel()
+        held[held == 0] = 1.0
+        self.rarity_ = np.log1p(n_patterns / held).astype(np.float32)
+        binary = self.patterns_.copy()
+        binary.data[:] = 1.0
+        self._neighbors = _unit(binary.multiply(self.rarity_).tocsr()).T.tocsr()
 
     def _scores(self, histories: Sequences) -> torch.Tensor:
         recent = histories.last(self.max_length)
         recency = self.history_decay ** steps_from_end(recent)
         queries = _unit(_latest(recent, recency).multiply(self.rarity_).tocsr())
-        similar = (queries @ self._unit_patterns).tocsr()  # (rows, n_patterns)
+        similar = (queries @ self._neighbors).tocsr()  # (rows, n_patterns)
         for row in range(similar.shape[0]):
             own = similar.data[similar.indptr[row] : similar.indptr[row + 1]]
             if len(own) > self.n_neighbors:
                 own[own.argpartition(-self.n_neighbors)[: -self.n_neighbors]] = 0.0
         similar.eliminate_zeros()
-        scores = (similar @ self.patterns_).toarray()
+        scores = (similar @ self.patterns_).toarray().astype(np.float64)
         scores += TIE * self.popularity_ / max(self.popularity_.max(), np.finfo(float).tiny)
         return torch.from_numpy(scores)
 

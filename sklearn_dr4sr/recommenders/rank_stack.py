@@ -159,9 +159,13 @@ class RankStack(RankBlend):
             self._fit_second(dataset.histories, target, seed)
             return
         shorter, last = _hold_back(dataset)
-        self._fit_first(SequenceDataset(shorter), last)
-        self._fit_second(shorter, last, seed)
-        self._fit_first(dataset, target)
+        if shorter.histories.lengths.max() >= 2:  # else no member can learn from them
+            self._fit_first(shorter, last)
+            self._fit_second(shorter.histories, last, seed)
+            self._fit_first(dataset, target)
+        else:
+            self._fit_first(dataset, target)
+            self._fit_second(dataset.histories, np.full(len(dataset), -2), seed)
 
     def _fit_first(self, dataset: SequenceDataset, target: np.ndarray | None) -> None:
         super()._fit(dataset, target)
@@ -209,6 +213,8 @@ class RankStack(RankBlend):
         if self.final_estimator_ is None or len(histories) == 0:
             return super()._scores(histories)
         base, codes, there, columns = self._candidates(histories)
+        if not there.any():
+            return base
         p = self.final_estimator_.predict_proba(_features(columns, there))[:, 1]
         tiny = np.finfo(np.float64).tiny
         log_odds = np.log(np.maximum(p, tiny)) - np.log(np.maximum(1 - p, tiny))
@@ -274,7 +280,7 @@ class RankStack(RankBlend):
         }
 
 
-def _hold_back(dataset: SequenceDataset) -> tuple[Sequences, np.ndarray]:
+def _hold_back(dataset: SequenceDataset) -> tuple[SequenceDataset, np.ndarray]:
     """Rows without their last items, and those items: -2 where a row keeps its own.
 
     A row keeps it where the item stands at the ends of rows only (no model of the shorter rows
@@ -284,7 +290,7 @@ def _hold_back(dataset: SequenceDataset) -> tuple[Sequences, np.ndarray]:
     plain = len(dataset.patterns) == len(histories) and np.array_equal(
         dataset.patterns.codes, histories.codes
     )
-    if not plain or dataset.weights is not None:
+    if not plain:
         raise ValueError(
             "labels='held_back' needs plain sequences: the patterns of X hold the items that it "
             "would hold back. Give what makes the patterns to the members, as a Pipeline, or use "
@@ -301,13 +307,10 @@ def _hold_back(dataset: SequenceDataset) -> tuple[Sequences, np.ndarray]:
     last[taken] = histories.codes[at]
     lengths = histories.lengths.copy()
     lengths[taken] -= 1
-    if lengths.max(initial=0) < 2:
-        raise ValueError(
-            "labels='held_back': without their last items no row holds two items; labels='y' "
-            "takes them as they are"
-        )
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return Sequences.from_codes(np.delete(histories.codes, at), offsets, histories.items), last
+    shorter = Sequences.from_codes(np.delete(histories.codes, at), offsets, histories.items)
+    weights = None if dataset.weights is None else np.delete(dataset.weights, at)
+    return SequenceDataset(shorter, weights=weights), last
 
 
 def _embeddings(estimator: Any) -> torch.Tensor | None:
