@@ -15,7 +15,7 @@ from sklearn_dr4sr import DatasetRegenerator, PatternMiner, SequenceDataset, Seq
 from sklearn_dr4sr.augmentation import RandomSubsequences, SlidingWindow, TeacherContinuation
 from sklearn_dr4sr.baselines import MarkovChain, SequentialRules, UserKNN
 from sklearn_dr4sr.dataset import PatternTable
-from sklearn_dr4sr.model_selection import LeaveOneOutSplit
+from sklearn_dr4sr.model_selection import LeaveOneOutSplit, leave_one_out
 from sklearn_dr4sr.recommenders import RankBlend, RankStack
 
 RECIPES = (
@@ -189,12 +189,24 @@ def stack(named: list, labels: str, seed: int) -> RankStack:
 
 
 def stacked(split: LeaveOneOutSplit, seed: int, stages, args, model) -> RankStack:
-    """Untrained backbones stacked; the stack learns from items of the training rows alone."""
-    named = [
-        (f"model{s}", clone(model).set_params(random_state=s, checkpoint_dir=None))
-        for s in range(seed, seed + args.teachers)
-    ]
-    fit = partial(stack(named, "held_back", seed).fit, split.train, split.validation)
+    """Backbones stacked by what was learned from the last items of the training rows alone.
+
+    What RankStack does by itself with ``labels="held_back"``, but the backbones that rank are those
+    that are kept: only the ones that learn without the last items are trained here.
+    """
+
+    def fit():
+        held_back = leave_one_out(split.train)
+        untrained = [
+            (f"model{s}", clone(model).set_params(random_state=s, checkpoint_dir=None))
+            for s in range(seed, seed + args.teachers)
+        ]
+        first = stack(untrained, "y", seed).fit(held_back.history, held_back.test)
+        learned = FrozenEstimator(first.final_estimator_)
+        models = teachers(split, seed, stages, args, model, generation=1)[:-1]
+        second = stack(models, "y", seed).set_params(final_estimator=learned)
+        return second.fit(split.train, split.validation)
+
     name = f"{backbone_name(args, seed)}-stack{args.teachers}"
     return kept(args.cache / f"{name}.joblib", stages, "stack", fit)
 
@@ -204,11 +216,7 @@ def rankers(split: LeaveOneOutSplit, seed: int, stages, args, model, student) ->
     own = [("student", FrozenEstimator(student))]
     if args.teacher == "stack":
         teacher = stacked(split, seed, stages, args, model)
-        models = [
-            (name, FrozenEstimator(each))
-            for name, each in teacher.named_estimators_.items()
-            if name.startswith("model")
-        ]
+        models = teachers(split, seed, stages, args, model, generation=1)[:-1]
         both = stack([*own, *models], "y", seed).fit(split.train, split.validation)
         return {"teacher": teacher, "teacher_and_student": both}
     named = teachers(split, seed, stages, args, model, args.generation)
