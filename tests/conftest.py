@@ -13,7 +13,7 @@ from sklearn_dr4sr.model_selection import leave_one_out
 
 # On a busy machine any example may take longer than hypothesis' 200 ms.
 settings.register_profile("no deadline", deadline=None)
-# Of mutants (mutmut) each is to meet the same few examples, and needs no smallest one.
+# Mutants (mutmut) and the oldest dependencies meet the same few examples, and need no smallest one.
 settings.register_profile(
     "mutants",
     deadline=None,
