@@ -13,6 +13,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from .._parameters import check_number
 from .._torch import seed_of
 from ..dataset import SequenceDataset
+from ..ranking import top_k
 from ..sequences import Sequences
 from .rank_blend import RankBlend, nested
 
@@ -249,7 +250,8 @@ class RankStack(RankBlend):
         unseen = base.clone()
         if self.exclude_seen:
             unseen[histories.rows, histories.codes.astype(np.int64)] = -torch.inf
-        best, codes = unseen.topk(min(self.n_candidates, base.shape[1]), dim=1)
+        found = top_k(unseen, min(self.n_candidates, base.shape[1]))  # equal scores by column
+        codes, best = map(torch.from_numpy, found)  # (rows, candidates)
         there = ~torch.isneginf(best)
         columns = {}
         for name, part in [*scores.items(), ("blend", base)]:
