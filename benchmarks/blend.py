@@ -1,12 +1,13 @@
-"""The best pipeline: all that was trained, blended with rules; weights chosen on validation.
+"""The best pipeline: all that was trained, blended with rules or stacked, by the validation items.
 
     python -m benchmarks.blend --data Beauty.txt --model BSARec --loss ce --set '{...}' \
         --teachers 2 --generation 2 --continuation '{"n_copies": 8}'
 
 Takes the backbones and the students that ``benchmarks.run --recipe taught`` with the same words has
 kept. For each set of them (backbones, students, all) the weight of the rules is the one that ranks
-the validation items best; the test items are ranked by that one alone. Writes
-results/blend-DATA-*.json and the ranks for paired tests.
+the validation items best; the test items are ranked by that one alone. With ``--teacher stack`` it
+takes the students of a stack, and stacks each set (RankStack learns from the validation items).
+Writes results/blend-DATA-*.json or stack-DATA-*.json, and the ranks for paired tests.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import joblib
 import numpy as np
 from sklearn.frozen import FrozenEstimator
 
-from benchmarks.recipes import backbone_name, blend, shares, student_name
+from benchmarks.recipes import backbone_name, blend, shares, stack, student_name
 from benchmarks.run import describe, evaluate, parse, write
 from sklearn_dr4sr.baselines import SequentialRules
 from sklearn_dr4sr.datasets import load_sequences
@@ -35,9 +36,13 @@ def members(args, seed: int) -> dict[str, dict[str, str]]:
     return {"backbones": backbones, "students": students, "all": backbones | students}
 
 
-def choose(names: dict[str, str], split, cache: Path) -> tuple[RankBlend, dict]:
+def load(names: dict[str, str], cache: Path) -> list:
+    """Models that were kept, as they were fitted."""
+    return [(m, FrozenEstimator(joblib.load(cache / f"{n}.joblib")[0])) for m, n in names.items()]
+
+
+def choose(models: list, split) -> tuple[RankBlend, dict]:
     """Blend with the weight of the rules that ranks the validation items best."""
-    models = [(m, FrozenEstimator(joblib.load(cache / f"{n}.joblib")[0])) for m, n in names.items()]
     named = [*models, ("rules", SequentialRules())]
     blended = blend(named).fit(split.train)
     known = np.flatnonzero([item is not None for item in split.validation])
@@ -46,22 +51,29 @@ def choose(names: dict[str, str], split, cache: Path) -> tuple[RankBlend, dict]:
         blended.set_params(weights=shares(named, weight))
         ranking = blended.predict(split.train[known], k=20)
         found[weight] = round(ndcg_at_k(split.validation[known], ranking, 20), 5)
-        print(sorted(names), weight, found[weight], flush=True)
+        print([name for name, _ in models], weight, found[weight], flush=True)
     best = max(found, key=found.get)
     blended.set_params(weights=shares(named, best))
-    return blended, {"members": list(names.values()), "rules": best, "validation_ndcg@20": found}
+    return blended, {"rules": best, "validation_ndcg@20": found}
 
 
 def main() -> None:
     """Measure the sets that the command line names."""
     args = parse()
     split = leave_one_out(load_sequences(args.data))
-    for name, names in members(args, args.first_seed).items():
-        blended, record = choose(names, split, args.cache)
-        record["test"], rank = evaluate(blended, split)
-        record |= {"data": args.name, "seed": args.first_seed, **describe(args)}
+    seed, kind = args.first_seed, args.teacher
+    for name, names in members(args, seed).items():
+        models = load(names, args.cache)
+        if kind == "stack":
+            ranker = stack(models, "y", seed).fit(split.train, split.validation)
+            record = {"lists": ranker.n_lists_}
+        else:
+            ranker, record = choose(models, split)
+        record = {"members": list(names.values()), **record}
+        record["test"], rank = evaluate(ranker, split)
+        record |= {"data": args.name, "seed": seed, **describe(args)}
         record["command"] = record["command"].replace("benchmarks.run", "benchmarks.blend")
-        write(args.results, f"blend-{args.name}-{name}-s{args.first_seed}", record, rank)
+        write(args.results, f"{kind}-{args.name}-{name}-s{seed}", record, rank)
 
 
 if __name__ == "__main__":
