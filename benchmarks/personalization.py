@@ -277,7 +277,9 @@ def main():
         results["departures"] = departures(range(args.seeds))
     if args.cost:
         chosen = {"hypergradient": args.hypergradient, "neumann_terms": args.neumann_terms}
-        results["cost"] = cost(args.data, chosen, args.epochs)
+        usual = chosen == {"hypergradient": "finite_difference", "neumann_terms": 0}
+        name = "cost" if usual else f"cost-{args.hypergradient}-{args.neumann_terms}"
+        results[name] = cost(args.data, chosen, args.epochs)
     for name, found in results.items():
         path = RESULTS / f"personalization-{name}.json"
         record = {"command": command_line("personalization"), "found": found}
