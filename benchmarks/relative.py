@@ -30,13 +30,23 @@ class _RelativeAttention(CausalSelfAttention):
 
 class _RelativeModule(BSARecModule):
     def __init__(
-        self, n_items: int, *, n_heads: int = 2, dropout: float = 0.5, max_length: int = 50, **rest
+        self,
+        n_items: int,
+        max_length: int = 50,
+        embedding_dim: int = 64,
+        hidden_dim: int = 256,
+        n_layers: int = 2,
+        n_heads: int = 2,
+        kernel_size: int = 8,
+        filter_weight: float = 0.7,
+        dropout: float = 0.5,
     ) -> None:
-        super().__init__(n_items, max_length, n_heads=n_heads, dropout=dropout, **rest)
+        # named one by one: an estimator hands over the parameters that the signature names
+        shape = (n_items, max_length, embedding_dim, hidden_dim, n_layers, n_heads)
+        super().__init__(*shape, kernel_size, filter_weight, dropout)
         self.position_embedding.weight.requires_grad_(False).zero_()
-        dim = self.item_embedding.weight.shape[1]
         for block in self.blocks:
-            block.attention = _RelativeAttention(dim, n_heads, dropout, max_length)
+            block.attention = _RelativeAttention(embedding_dim, n_heads, dropout, max_length)
             block.attention.apply(initialise)
 
 
