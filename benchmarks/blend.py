@@ -65,7 +65,7 @@ def main() -> None:
     for name, names in members(args, seed).items():
         models = load(names, args.cache)
         if kind == "stack":
-            ranker = stack(models, "y", seed).fit(split.train, split.validation)
+            ranker = stack(models, seed).fit(split.train, split.validation)
             record = {"lists": ranker.n_lists_}
         else:
             ranker, record = choose(models, split)

@@ -181,11 +181,14 @@ def blend(named: list) -> RankBlend:
     return RankBlend(named, weights=shares(named))
 
 
-def stack(named: list, labels: str, seed: int) -> RankStack:
-    """Stack models, whose log-probabilities are averaged for the candidates, and what counts."""
+def stack(named: list, seed: int) -> RankStack:
+    """Stack models, whose log-probabilities are averaged for the candidates, and what counts.
+
+    It learns from the ``y`` that it is fitted with.
+    """
     weights = [1 / len(named)] * len(named) + [1, 0, 0]
     counts = [("rules", SequentialRules()), ("chain", MarkovChain()), ("knn", UserKNN())]
-    return RankStack([*named, *counts], weights, labels=labels, random_state=seed)
+    return RankStack([*named, *counts], weights, labels="y", random_state=seed)
 
 
 def stacked(split: LeaveOneOutSplit, seed: int, stages, args, model) -> RankStack:
@@ -201,10 +204,10 @@ def stacked(split: LeaveOneOutSplit, seed: int, stages, args, model) -> RankStac
             (f"model{s}", clone(model).set_params(random_state=s, checkpoint_dir=None))
             for s in range(seed, seed + args.teachers)
         ]
-        first = stack(untrained, "y", seed).fit(held_back.history, held_back.test)
+        first = stack(untrained, seed).fit(held_back.history, held_back.test)
         learned = FrozenEstimator(first.final_estimator_)
         models = teachers(split, seed, stages, args, model, generation=1)[:-1]
-        second = stack(models, "y", seed).set_params(final_estimator=learned)
+        second = stack(models, seed).set_params(final_estimator=learned)
         return second.fit(split.train, split.validation)
 
     name = f"{backbone_name(args, seed)}-stack{args.teachers}"
@@ -217,7 +220,7 @@ def rankers(split: LeaveOneOutSplit, seed: int, stages, args, model, student) ->
     if args.teacher == "stack":
         teacher = stacked(split, seed, stages, args, model)
         models = teachers(split, seed, stages, args, model, generation=1)[:-1]
-        both = stack([*own, *models], "y", seed).fit(split.train, split.validation)
+        both = stack([*own, *models], seed).fit(split.train, split.validation)
         return {"teacher": teacher, "teacher_and_student": both}
     named = teachers(split, seed, stages, args, model, args.generation)
     together = {"teacher": named, "teacher_and_student": [*own, *named]}

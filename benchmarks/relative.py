@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from sklearn_dr4sr.recommenders import BSARec
 from sklearn_dr4sr.recommenders.bsarec import BSARecModule
@@ -18,14 +17,11 @@ class _RelativeAttention(CausalSelfAttention):
         super().__init__(dim, n_heads, dropout)
         self.bias = nn.Parameter(torch.zeros(n_heads, max_length))
 
-    def _mix(self, qkv: torch.Tensor) -> torch.Tensor:
-        q, k, v = qkv.unflatten(2, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
-        time = torch.arange(qkv.shape[1], device=qkv.device)
+    def _look(self, q: torch.Tensor) -> dict[str, torch.Tensor]:
+        time = torch.arange(q.shape[2], device=q.device)
         distance = time[:, None] - time  # (length, length)
         bias = self.bias[:, distance.clamp(min=0)].masked_fill(distance < 0, -torch.inf)
-        dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q), dropout_p=dropout)
-        return mixed.transpose(1, 2).flatten(2)
+        return {"attn_mask": bias.to(q)}
 
 
 class _RelativeModule(BSARecModule):

@@ -42,8 +42,13 @@ class LinearRecommender(BaseRecommender):
         recent = sparse.csr_matrix((weights, histories.codes, histories.offsets), shape=shape)
         scores = recent @ self._matrix
         scores = scores.toarray() if sparse.issparse(scores) else scores
-        scores += TIE * self.popularity_ / max(self.popularity_.max(), np.finfo(float).tiny)
+        scores += tie_break(self.popularity_)
         return torch.from_numpy(scores)
+
+
+def tie_break(popularity: np.ndarray) -> np.ndarray:
+    """Give what, added to scores, ranks equal ones by popularity: at most ``TIE``."""
+    return TIE * popularity / max(popularity.max(), np.finfo(float).tiny)
 
 
 def item_counts(dataset: SequenceDataset) -> np.ndarray:

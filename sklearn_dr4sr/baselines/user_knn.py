@@ -9,7 +9,7 @@ from scipy import sparse
 from ..dataset import SequenceDataset
 from ..ranking import BaseRecommender
 from ..sequences import Sequences
-from .base import TIE, check_number, item_counts, steps_from_end
+from .base import check_number, item_counts, steps_from_end, tie_break
 
 __all__ = ["UserKNN"]
 
@@ -115,7 +115,7 @@ class UserKNN(BaseRecommender):
                 own[own.argpartition(-self.n_neighbors)[: -self.n_neighbors]] = 0.0
         similar.eliminate_zeros()
         scores = (similar @ self.patterns_).toarray().astype(np.float64)
-        scores += TIE * self.popularity_ / max(self.popularity_.max(), np.finfo(float).tiny)
+        scores += tie_break(self.popularity_)
         return torch.from_numpy(scores)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -100,8 +100,12 @@ class CausalSelfAttention(nn.Module):
         q, k, v = qkv.unflatten(2, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
         # each (rows, heads, length, dim / heads)
         dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
+        mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, **self._look(q))
         return mixed.transpose(1, 2).flatten(2)
+
+    def _look(self, q: torch.Tensor) -> dict[str, Any]:
+        """Where each position looks, as arguments of torch's attention."""
+        return {"is_causal": True}
 
 
 class FeedForward(nn.Sequential):
