@@ -4,10 +4,10 @@
         --teachers 2 --generation 2 --continuation '{"n_copies": 8}'
 
 Takes the backbones and the students that ``benchmarks.run --recipe taught`` with the same words has
-kept. For each set of them (backbones, students, all) the weight of the rules is the one that ranks
-the validation items best; the test items are ranked by that one alone. With ``--teacher stack`` it
-takes the students of a stack, and stacks each set (RankStack learns from the validation items).
-Writes results/blend-DATA-*.json or stack-DATA-*.json, and the ranks for paired tests.
+kept. Each set of them (backbones, students, all) is blended with rules, of the weight that ranks
+the validation items best, and stacked (RankStack learns from the validation items); the test items
+are ranked by the result alone. Writes results/blend-SET-*.json and stack-SET-*.json, and the ranks
+for paired tests.
 """
 
 from __future__ import annotations
@@ -61,19 +61,20 @@ def main() -> None:
     """Measure the sets that the command line names."""
     args = parse()
     split = leave_one_out(load_sequences(args.data))
-    seed, kind = args.first_seed, args.teacher
-    for name, names in members(args, seed).items():
+    seed = args.first_seed
+    for which, names in members(args, seed).items():
         models = load(names, args.cache)
-        if kind == "stack":
-            ranker = stack(models, seed).fit(split.train, split.validation)
-            record = {"lists": ranker.n_lists_}
-        else:
-            ranker, record = choose(models, split)
-        record = {"members": list(names.values()), **record}
-        record["test"], rank = evaluate(ranker, split)
-        record |= {"data": args.name, "seed": seed, **describe(args)}
-        record["command"] = record["command"].replace("benchmarks.run", "benchmarks.blend")
-        write(args.results, f"{kind}-{args.name}-{name}-s{seed}", record, rank)
+        ranked_by = {
+            "blend": choose(models, split),
+            "stack": (stack(models, seed).fit(split.train, split.validation), {}),
+        }
+        for kind, (ranker, record) in ranked_by.items():
+            record |= {"members": list(names.values()), "data": args.name, "seed": seed}
+            record["test"], rank = evaluate(ranker, split)
+            record |= describe(args)
+            record["command"] = record["command"].replace("benchmarks.run", "benchmarks.blend")
+            name = f"{kind}-{which}-{student_name(args, seed, args.generation)}"
+            write(args.results, name, record, rank)
 
 
 if __name__ == "__main__":

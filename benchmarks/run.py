@@ -55,7 +55,6 @@ from benchmarks.recipes import (
     student_name,
     training_data,
 )
-from benchmarks.relative import RelativeBSARec
 from sklearn_dr4sr import DatasetPersonalizer, SequenceDataset
 from sklearn_dr4sr._torch import resolve_device
 from sklearn_dr4sr.baselines import MarkovChain, Popularity, SequentialRules, UserKNN
@@ -68,7 +67,7 @@ from sklearn_dr4sr.recommenders import FMLP, GNN, BSARec, CL4SRec, GRU4Rec, SASR
 RESULTS = Path(__file__).parent / "results"
 #: Window sizes of the paper (A.4): 5 for Beauty, 10 for the others.
 WINDOW = {"Beauty": 5}
-MODELS = {m.__name__: m for m in (SASRec, GRU4Rec, FMLP, GNN, CL4SRec, BSARec, RelativeBSARec)}
+MODELS = {m.__name__: m for m in (SASRec, GRU4Rec, FMLP, GNN, CL4SRec, BSARec)}
 #: The strong setting of a cross-entropy SASRec.
 STRONG = {("SASRec", "ce"): {"hidden_dim": 256, "input_norm": True}}
 #: Parameters that a recommender, a personalizer and a teacher's continuation have alike.

@@ -203,6 +203,17 @@ def test_head_users_are_ranked_as_by_the_recommender(split):
         )
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
+def test_cuda_ranks_as_the_cpu(split):
+    model = MELT(small_base(device="cuda"), max_epochs=2, random_state=0).fit(split.train)
+    on_gpu = model.decision_function(split.history)
+    assert model.net_.item_matrix().device.type == "cuda"
+    model.net_.set_params(device="cpu")
+    model.net_.module_.to("cpu")
+    np.testing.assert_allclose(model.decision_function(split.history), on_gpu, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("max_length", "has_head"), [(20, True), (17, True), (16, False), (5, False)]
 )

@@ -66,6 +66,9 @@ MODELS = {
     "CL4SRec": lambda **p: CL4SRec(**{**SMALL, **p}),
     "CL4SRec-original": lambda **p: CL4SRec(**{**SMALL, "augment": "original", **p}),
     "BSARec": lambda **p: BSARec(**{**SMALL, "kernel_size": 4, "filter_weight": 0.6, **p}),
+    "BSARec-relative": lambda **p: BSARec(
+        **{**SMALL, "kernel_size": 4, "filter_weight": 0.6, "positions": "relative", **p}
+    ),
 }
 every_model = pytest.mark.parametrize("name", MODELS)
 ROWS = [[1, 2, 3], [7], [5, 5, 5, 9], list(range(1, 21))]  # the last is longer than max_length
@@ -136,6 +139,8 @@ def attention(x, state, name, n_heads=2):
         part = slice(h * dim, (h + 1) * dim)
         for t in range(len(x)):
             logit = k[: t + 1, part] @ q[t, part] / np.sqrt(dim)
+            if f"{name}.bias" in state:
+                logit += [state[f"{name}.bias"][h, t - s] for s in range(t + 1)]
             share = np.exp(logit - logit.max())
             mixed[t, part] = share / share.sum() @ v[: t + 1, part]
     return linear(mixed, state, f"{name}.out")
@@ -155,7 +160,9 @@ def numpy_sasrec(state, codes, items=None):
 
 
 def numpy_bsarec(state, codes, alpha=0.6):
-    x = state["item_embedding.weight"][codes] + state["position_embedding.weight"][: len(codes)]
+    x = state["item_embedding.weight"][codes]
+    if "position_embedding.weight" in state:
+        x = x + state["position_embedding.weight"][: len(codes)]
     x = norm(x, state, "input_norm")
     for block in ("blocks.0", "blocks.1"):
         kernel, beta = state[f"{block}.rescale.kernel"], state[f"{block}.rescale.beta"]
@@ -283,6 +290,7 @@ def test_decision_function_equals_a_numpy_forward(name, fitted, sequences):
         "CL4SRec": numpy_sasrec,
         "CL4SRec-original": numpy_sasrec,
         "BSARec": numpy_bsarec,
+        "BSARec-relative": numpy_bsarec,
     }[name]
     scores = model.decision_function(ROWS)
     assert scores.shape == (len(ROWS), 30)

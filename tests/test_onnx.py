@@ -59,6 +59,7 @@ MODELS = {
     "GNN": sized(GNN),
     "CL4SRec": sized(CL4SRec),
     "BSARec": sized(BSARec),
+    "BSARec-relative": sized(BSARec, 2, positions="relative"),
     "MELT": MELT(sized(SASRec), max_epochs=1, random_state=0),
     "foreign": SequentialRecommender(Decay, max_length=12, **TINY),
 }

@@ -65,7 +65,9 @@ def linear(x, state, name):
 
 def numpy_sasrec(state, ids, n_heads, input_norm):
     """States of one unpadded row, by loops over positions and heads."""
-    x = state["item_embedding.weight"][ids] + state["position_embedding.weight"][: len(ids)]
+    x = state["item_embedding.weight"][ids]
+    if "position_embedding.weight" in state:
+        x = x + state["position_embedding.weight"][: len(ids)]
     if input_norm:
         x = norm(x, state, "input_norm")
     for block in ("blocks.0", "blocks.1"):
@@ -76,6 +78,8 @@ def numpy_sasrec(state, ids, n_heads, input_norm):
             part = slice(h * dim, (h + 1) * dim)
             for t in range(len(ids)):
                 logit = k[: t + 1, part] @ q[t, part] / np.sqrt(dim)
+                if f"{block}.attention.bias" in state:
+                    logit += state[f"{block}.attention.bias"][h, t::-1]
                 share = np.exp(logit - logit.max())
                 mixed[t, part] = share / share.sum() @ v[: t + 1, part]
         x = norm(
@@ -89,8 +93,12 @@ def numpy_sasrec(state, ids, n_heads, input_norm):
 
 
 @pytest.mark.parametrize("input_norm", [False, True])
-def test_decision_function_equals_a_numpy_forward(sequences, input_norm):
-    model = small(input_norm=input_norm, loss="ce").fit(sequences)
+@pytest.mark.parametrize("positions", ["absolute", "relative"])
+def test_decision_function_equals_a_numpy_forward(sequences, input_norm, positions):
+    model = small(input_norm=input_norm, positions=positions, loss="ce").fit(sequences)
+    for block in model.net_.module_.blocks:
+        if positions == "relative":  # few steps leave it near 0
+            torch.nn.init.normal_(block.attention.bias, std=2.0)
     state = {k: v.double().numpy() for k, v in model.net_.module_.state_dict().items()}
     rows = [[1, 2, 3], [7], list(range(1, 21))]  # the last is longer than max_length
     scores = model.decision_function(rows)
@@ -591,6 +599,29 @@ def test_an_interrupted_epoch_leaves_no_entry(when, with_y, epoch, finished, mon
         assert model.best_epoch_ == 1 + np.argmax([e["valid_ndcg"] for e in model.history_])
     else:
         assert model.best_epoch_ == finished
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
+@pytest.mark.parametrize("loss", LOSSES)
+def test_cuda_trains_as_the_cpu(sequences, loss):
+    """Without dropout and with drawn negatives of their own, which make no large difference."""
+    found = []
+    for device in ("cpu", "cuda"):
+        model = small(loss=loss, device=device, dropout=0.0, ema_decay=0.5, max_epochs=5)
+        found.append(model.fit(sequences).history_[-1]["train_loss"])
+    assert found[1] == pytest.approx(found[0], rel=1e-4 if loss == "ce" else 0.05)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
+def test_bfloat16_on_cuda_ranks_almost_as_float32(sequences):
+    """Same order, but for items that score alike."""
+    found = []
+    for precision in ("float32", "bfloat16"):
+        model = small(loss="ce", device="cuda", dropout=0.0, precision=precision, max_epochs=5)
+        found.append(model.fit(sequences).decision_function(sequences))
+    np.testing.assert_allclose(found[1], found[0], atol=0.03 * np.abs(found[0]).max())
 
 
 @pytest.mark.gpu

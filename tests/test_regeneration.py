@@ -376,6 +376,20 @@ def test_joblib_round_trip_gives_the_same_data_set(data, fitted, tmp_path):
     assert size < 4 * numbers + 100_000  # no optimizer in it
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
+def test_cuda_decodes_as_the_cpu(data):
+    """But for scores that differ by rounding alone, which decide few patterns."""
+    table = np.random.default_rng(0).normal(size=(len(data.items), 16))
+    model = small(item_embedding=table, device="cuda").fit(data)
+    assert all(np.isfinite(epoch["train_loss"]) for epoch in model.history_)
+    on_gpu = {tuple(p) for p in model.transform(data).patterns}
+    model.net_.set_params(device="cpu")
+    model.net_.module_.to("cpu")
+    on_cpu = {tuple(p) for p in model.transform(data).patterns}
+    assert len(on_gpu ^ on_cpu) <= 0.02 * len(on_cpu)
+
+
 def test_gamma_may_be_set_after_fit(data, fitted):
     refitted = clone(fitted).set_params(generative_probability=1.0).fit(data)
     changed = copy.deepcopy(fitted).set_params(generative_probability=1.0)

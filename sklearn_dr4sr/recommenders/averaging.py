@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from skorch.callbacks import Callback
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 __all__ = ["WeightAverage"]
 
@@ -44,14 +44,14 @@ class WeightAverage(Callback):
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         """Begin with the weights as they are."""
-        self.average_ = AveragedModel(net.module_, avg_fn=self._averaged)
+        self.average_ = AveragedModel(net.module_, multi_avg_fn=self._add)
         self.swapped_ = False
 
-    def _averaged(
-        self, average: torch.Tensor, weights: torch.Tensor, n: torch.Tensor
-    ) -> torch.Tensor:
-        decay = min(self.decay, float(n) / (float(n) + WARM_UP))
-        return torch.lerp(weights, average, decay)
+    def _add(
+        self, averages: list[torch.Tensor], weights: list[torch.Tensor], n: torch.Tensor
+    ) -> None:
+        steps = float(n)  # one number from the device a step, not one a tensor
+        get_ema_multi_avg_fn(min(self.decay, steps / (steps + WARM_UP)))(averages, weights, n)
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
         """Put the trained weights in place."""

@@ -30,7 +30,12 @@ from ..dataset import SequenceDataset
 from ..ranking import BaseRecommender
 from ..sequences import Sequences
 from .averaging import WeightAverage
-from .batching import LengthGroupedBatches, TrainingPatterns
+from .batching import (
+    DEVICE_GROUP_OVERHEAD,
+    GROUP_OVERHEAD,
+    LengthGroupedBatches,
+    TrainingPatterns,
+)
 from .embeddings import EmbeddingSpace
 from .losses import LOSSES
 from .persistence import Storable
@@ -411,6 +416,7 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
         else:
             callbacks.append(tasks)
         given = self._module_parameters(dataset)
+        on_cpu = device.type == "cpu"
         check = None
         if self._takes_module:
             check = partial(
@@ -436,6 +442,7 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
             iterator_train=LengthGroupedBatches,
             iterator_train__seed=seed,
             iterator_train__steps=self._steps(dataset),
+            iterator_train__overhead=GROUP_OVERHEAD if on_cpu else DEVICE_GROUP_OVERHEAD,
             train_split=None,
             callbacks=callbacks + fresh_callbacks(self.callbacks),
             device=str(device),

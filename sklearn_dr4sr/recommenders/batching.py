@@ -14,6 +14,8 @@ from ..sequences import Sequences
 
 #: What a further group costs, in padded tokens that it must save; measured, not critical.
 GROUP_OVERHEAD = 60
+#: The same on an accelerator, which computes padding for nothing and waits for launches.
+DEVICE_GROUP_OVERHEAD = 5000
 
 
 class Group(NamedTuple):
@@ -165,10 +167,17 @@ class LengthGroupedBatches:
     steps : int or None
         Batches an epoch; None: one pass over the patterns. An epoch may end within a pass, and the
         next one goes on from there.
+    overhead : float, default=GROUP_OVERHEAD
+        As of :func:`group_edges`.
     """
 
     def __init__(
-        self, dataset: TrainingPatterns, batch_size: int, seed: int, steps: int | None = None
+        self,
+        dataset: TrainingPatterns,
+        batch_size: int,
+        seed: int,
+        steps: int | None = None,
+        overhead: float = GROUP_OVERHEAD,
     ) -> None:
         self.dataset = dataset
         self.batch_size = batch_size
@@ -177,7 +186,7 @@ class LengthGroupedBatches:
         self.order, self.position = np.empty(0, dtype=np.int64), 0  # of the pass under way
         self.stream = self._passes()
         share = min(1.0, batch_size / max(1, len(dataset)))
-        self.edges = group_edges(dataset.lengths, share)
+        self.edges = group_edges(dataset.lengths, share, overhead)
 
     def __len__(self) -> int:
         return self.steps

@@ -10,6 +10,7 @@ from torch import nn
 from .._dropout import Dropout
 from .base import SequentialRecommender
 from .layers import (
+    POSITIONS,
     CausalSelfAttention,
     FeedForward,
     Layout,
@@ -51,11 +52,12 @@ class _Block(nn.Module):
         kernel_size: int,
         filter_weight: float,
         dropout: float,
+        n_distances: int,
     ) -> None:
         super().__init__()
         self.filter_weight = filter_weight
         self.rescale = _FrequencyRescaler(dim, kernel_size)
-        self.attention = CausalSelfAttention(dim, n_heads, dropout)
+        self.attention = CausalSelfAttention(dim, n_heads, dropout, n_distances)
         self.feed_forward = FeedForward(dim, hidden_dim, dropout)
         self.norm_filter = nn.LayerNorm(dim, eps=1e-12)
         self.norm_attention = nn.LayerNorm(dim, eps=1e-12)
@@ -83,14 +85,19 @@ class BSARecModule(PackedEncoder):
         kernel_size: int = 8,
         filter_weight: float = 0.7,
         dropout: float = 0.5,
+        positions: str = "absolute",
     ) -> None:
         super().__init__()
         self.item_embedding = nn.Embedding(n_items + 1, embedding_dim)
-        self.position_embedding = nn.Embedding(max_length, embedding_dim)
+        relative = positions == "relative"
+        self.position_embedding = None if relative else nn.Embedding(max_length, embedding_dim)
+        n_distances = max_length if relative else 0
         self.input_norm = nn.LayerNorm(embedding_dim, eps=1e-12)
         self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(
-            _Block(embedding_dim, hidden_dim, n_heads, kernel_size, filter_weight, dropout)
+            _Block(
+                embedding_dim, hidden_dim, n_heads, kernel_size, filter_weight, dropout, n_distances
+            )
             for _ in range(n_layers)
         )
         self.apply(initialise)
@@ -116,6 +123,9 @@ class BSARec(SequentialRecommender):
         Share of the filter's branch (α of [1]_), the rest being attention's.
     dropout : float in [0, 1), default=0.5
         On the embedded input, the attention weights, and in and after every sub-layer.
+    positions : {"absolute", "relative"}, default="absolute"
+        Order is known by an embedding of each position that is added to the item's, or by a bias of
+        the attention for each head and distance.
     loss, n_negatives, negatives, calibration, targets, max_length, max_epochs, patience, \
 steps_per_epoch, batch_size, lr, weight_decay, ema_decay, exclude_seen, callbacks, \
 checkpoint_dir, precision, device, random_state, verbose :
@@ -164,6 +174,7 @@ checkpoint_dir, precision, device, random_state, verbose :
 
     _module = BSARecModule
     _integers = ("kernel_size",)
+    _choices = {"positions": POSITIONS}
     _ranges = {"filter_weight": (0, 1)}
 
     def __init__(
@@ -176,6 +187,7 @@ checkpoint_dir, precision, device, random_state, verbose :
         kernel_size: int = 8,
         filter_weight: float = 0.7,
         dropout: float = 0.5,
+        positions: str = "absolute",
         loss: str = "ce",
         n_negatives: int = 1,
         negatives: str = "unseen",
@@ -204,6 +216,7 @@ checkpoint_dir, precision, device, random_state, verbose :
         self.kernel_size = kernel_size
         self.filter_weight = filter_weight
         self.dropout = dropout
+        self.positions = positions
         self.loss = loss
         self.n_negatives = n_negatives
         self.negatives = negatives

@@ -10,6 +10,9 @@ from torch.nn import functional as F
 
 from .._dropout import Dropout
 
+#: How self-attention knows the order of items.
+POSITIONS = ("absolute", "relative")
+
 
 class Layout(NamedTuple):
     """Where the tokens of several padded groups of sequences lie, one behind the other.
@@ -46,8 +49,9 @@ class Layout(NamedTuple):
 class PackedEncoder(nn.Module):
     """Base of modules that encode all length groups of a step at once.
 
-    A subclass makes ``item_embedding``, ``position_embedding``, ``input_norm``, ``dropout`` and
-    ``blocks``, each called as ``block(x, layout)`` with x of shape (tokens, dim).
+    A subclass makes ``item_embedding``, ``position_embedding`` (None where attention counts
+    distances), ``input_norm``, ``dropout`` and ``blocks``, each called as ``block(x, layout)`` with
+    x of shape (tokens, dim).
     """
 
     def encode(self, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -58,7 +62,9 @@ class PackedEncoder(nn.Module):
         """States after each item, groups (rows, length) -> (tokens, dim)."""
         layout = Layout.of(ids)
         x = self._items(torch.cat([part.flatten() for part in ids]))  # (tokens, dim)
-        x = self.dropout(self.input_norm(x + self.position_embedding(layout.position)))
+        if self.position_embedding is not None:
+            x = x + self.position_embedding(layout.position)
+        x = self.dropout(self.input_norm(x))
         for block in self.blocks:
             x = block(x, layout)
         return x
@@ -79,9 +85,12 @@ class CausalSelfAttention(nn.Module):
         ``dim`` must be a multiple of ``n_heads``.
     dropout : float
         On the attention weights.
+    n_distances : int, default=0
+        Above 0: a bias of the logits is learned for each head and distance below this (it starts
+        at 0).
     """
 
-    def __init__(self, dim: int, n_heads: int, dropout: float) -> None:
+    def __init__(self, dim: int, n_heads: int, dropout: float, n_distances: int = 0) -> None:
         super().__init__()
         if dim % n_heads:
             raise ValueError(f"embedding_dim={dim} must be a multiple of n_heads={n_heads}")
@@ -89,6 +98,7 @@ class CausalSelfAttention(nn.Module):
         self.dropout = dropout
         self.qkv = nn.Linear(dim, 3 * dim)
         self.out = nn.Linear(dim, dim)
+        self.bias = nn.Parameter(torch.zeros(n_heads, n_distances)) if n_distances else None
 
     def forward(self, x: torch.Tensor, layout: Layout) -> torch.Tensor:
         """Attend within each sequence; (tokens, dim) -> (tokens, dim)."""
@@ -105,7 +115,12 @@ class CausalSelfAttention(nn.Module):
 
     def _look(self, q: torch.Tensor) -> dict[str, Any]:
         """Where each position looks, as arguments of torch's attention."""
-        return {"is_causal": True}
+        if self.bias is None:
+            return {"is_causal": True}
+        time = torch.arange(q.shape[2], device=q.device)
+        distance = time[:, None] - time  # (length, length)
+        bias = self.bias[:, distance.clamp(min=0)].masked_fill(distance < 0, -torch.inf)
+        return {"attn_mask": bias.to(q)}  # (heads, length, length)
 
 
 class FeedForward(nn.Sequential):

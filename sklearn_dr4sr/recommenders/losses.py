@@ -13,6 +13,8 @@ LOSSES = ("bce", "bpr", "ce", "sampled_softmax", "gbce")
 
 #: Logits held at once by the full cross-entropy: 16 MB, so that a chunk stays near the cores.
 CHUNK_SIZE = 2**22
+#: The same on an accelerator, where a further chunk costs a dozen launches: half a gigabyte.
+DEVICE_CHUNK_SIZE = 2**27
 
 #: Probabilities below this are zero in the gradient: what they add is far below rounding, and
 #: their squares in Adam would be denormal.
@@ -93,7 +95,8 @@ class _CrossEntropySum(torch.autograd.Function):
         needs_gradient = any(ctx.needs_input_grad[:2])
         grad_states = torch.empty_like(states)
         grad_items = torch.zeros_like(item_matrix)
-        rows = max(1, CHUNK_SIZE // len(item_matrix))
+        chunk = CHUNK_SIZE if states.device.type == "cpu" else DEVICE_CHUNK_SIZE
+        rows = max(1, chunk // len(item_matrix))
         # one buffer for all chunks: a fresh one each would be paged in anew each time
         buffer = states.new_empty(min(rows, len(states)), len(item_matrix))
         low_states, low_items = states.to(dtype), item_matrix.to(dtype)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch
 from sklearn.utils.metaestimators import _BaseComposition
@@ -170,22 +171,37 @@ class RankBlend(BaseRecommender, _BaseComposition):
 
     def _scores(self, histories: Sequences) -> torch.Tensor:
         self._check_parameters()  # which may have been set since
-        total = torch.zeros(len(histories), len(histories.items))
-        for _, weight, scores in self._transformed(histories):
+        device = self._device()
+        total = torch.zeros(len(histories), len(histories.items), device=device)
+        for _, weight, scores in self._transformed(histories, device):
             total.add_(scores, alpha=weight)
         return total
 
-    def _transformed(self, histories: Sequences) -> Iterator[tuple[str, float, torch.Tensor]]:
+    def _device(self) -> torch.device:
+        """Where the scores meet: on an accelerator, if one of the networks is there."""
+        for member in (e for fitted in self.estimators_ for e in nested(fitted)):
+            device = torch.device("cpu")
+            if isinstance(member, RankBlend):
+                device = member._device()
+            elif hasattr(member, "net_"):
+                device = torch.device(member.net_.device)
+            if device.type != "cpu":
+                return device
+        return torch.device("cpu")
+
+    def _transformed(
+        self, histories: Sequences, device: torch.device
+    ) -> Iterator[tuple[str, float, torch.Tensor]]:
         """Name, weight and comparable scores, (n_rows, n_items), of each fitted estimator."""
         shape = (len(histories), len(histories.items))
         for name, transform, weight in self._members():
-            given = self.named_estimators_[name].decision_function(histories)
+            given = _scores_of(self.named_estimators_[name], histories)
             if given.shape != shape:
                 raise ValueError(
                     f"{name!r} scores {given.shape[1]} items, and the data that the blend was "
                     f"fitted on holds {shape[1]}: its transformers must keep the catalogue"
                 )
-            scores = torch.from_numpy(given)
+            scores = given.to(device, torch.float32)
             if transform == "log_softmax":
                 scores = scores.log_softmax(dim=1)
             elif transform == "log":
@@ -201,6 +217,15 @@ class RankBlend(BaseRecommender, _BaseComposition):
                 if self.transforms != "auto":
                     transform = self.transforms[at]
                 yield name, transform, weight
+
+
+def _scores_of(estimator: Any, histories: Sequences) -> torch.Tensor:
+    """Scores of a fitted estimator, on the device that they are computed on where that is known."""
+    if isinstance(estimator, FrozenEstimator):
+        estimator = estimator.estimator
+    if getattr(type(estimator), "decision_function", None) is BaseRecommender.decision_function:
+        return estimator._scores(histories)  # the catalogue is the same: fit has looked
+    return torch.from_numpy(estimator.decision_function(histories))
 
 
 def _dropped(estimator: Any) -> bool:

@@ -244,7 +244,7 @@ class RankStack(RankBlend):
         """
         base = torch.zeros(len(histories), len(histories.items))
         scores = {}
-        for name, weight, part in self._transformed(histories):
+        for name, weight, part in self._transformed(histories, torch.device("cpu")):
             scores[name] = part
             base.add_(part, alpha=weight)
         unseen = base.clone()

@@ -10,6 +10,7 @@ from torch import nn
 from .._dropout import Dropout
 from .base import SequentialRecommender
 from .layers import (
+    POSITIONS,
     CausalSelfAttention,
     FeedForward,
     Layout,
@@ -23,9 +24,11 @@ __all__ = ["SASRec", "SASRecModule"]
 class _Block(nn.Module):
     """Post-norm transformer layer."""
 
-    def __init__(self, dim: int, hidden_dim: int, n_heads: int, dropout: float) -> None:
+    def __init__(
+        self, dim: int, hidden_dim: int, n_heads: int, dropout: float, n_distances: int
+    ) -> None:
         super().__init__()
-        self.attention = CausalSelfAttention(dim, n_heads, dropout)
+        self.attention = CausalSelfAttention(dim, n_heads, dropout, n_distances)
         self.feed_forward = FeedForward(dim, hidden_dim, dropout)
         self.norm_attention = nn.LayerNorm(dim, eps=1e-12)
         self.norm_feed_forward = nn.LayerNorm(dim, eps=1e-12)
@@ -49,14 +52,18 @@ class SASRecModule(PackedEncoder):
         n_heads: int = 2,
         dropout: float = 0.5,
         input_norm: bool = False,
+        positions: str = "absolute",
     ) -> None:
         super().__init__()
         self.item_embedding = nn.Embedding(n_items + 1, embedding_dim)
-        self.position_embedding = nn.Embedding(max_length, embedding_dim)
+        relative = positions == "relative"
+        self.position_embedding = None if relative else nn.Embedding(max_length, embedding_dim)
+        n_distances = max_length if relative else 0
         self.input_norm = nn.LayerNorm(embedding_dim, eps=1e-12) if input_norm else nn.Identity()
         self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(
-            _Block(embedding_dim, hidden_dim, n_heads, dropout) for _ in range(n_layers)
+            _Block(embedding_dim, hidden_dim, n_heads, dropout, n_distances)
+            for _ in range(n_layers)
         )
         self.apply(initialise)
 
@@ -77,6 +84,9 @@ class SASRec(SequentialRecommender):
     input_norm : bool, default=False
         Normalise the embedded input. With ``loss="ce"`` and ``hidden_dim=256`` this is the strong
         setting; the paper's has none.
+    positions : {"absolute", "relative"}, default="absolute"
+        Order is known by an embedding of each position that is added to the item's, or by a bias of
+        the attention for each head and distance.
     loss, n_negatives, negatives, calibration, targets, max_length, max_epochs, \
 patience, steps_per_epoch, batch_size, lr, weight_decay, ema_decay, exclude_seen, callbacks, \
 checkpoint_dir, precision, device, random_state, verbose :
@@ -110,6 +120,7 @@ checkpoint_dir, precision, device, random_state, verbose :
     _module = SASRecModule
 
     _flags = ("input_norm",)
+    _choices = {"positions": POSITIONS}
 
     def __init__(
         self,
@@ -120,6 +131,7 @@ checkpoint_dir, precision, device, random_state, verbose :
         n_heads: int = 2,
         dropout: float = 0.5,
         input_norm: bool = False,
+        positions: str = "absolute",
         loss: str = "bce",
         n_negatives: int = 1,
         negatives: str = "unseen",
@@ -147,6 +159,7 @@ checkpoint_dir, precision, device, random_state, verbose :
         self.n_heads = n_heads
         self.dropout = dropout
         self.input_norm = input_norm
+        self.positions = positions
         self.loss = loss
         self.n_negatives = n_negatives
         self.negatives = negatives
