@@ -32,7 +32,7 @@ class TeacherContinuation(Augmenter):
     ----------
     estimator : recommender, Pipeline that ends in one, or None, default=None
         The teacher; a clone is fitted on the training rows, with ``y`` where that is given. None:
-        ``RankBlend([("model", BSARec(loss="ce")), ("rules", SequentialRules())])``. One that is
+        ``RankBlend([("model", BSARec.strong()), ("rules", SequentialRules())])``. One that is
         fitted already goes in as ``sklearn.frozen.FrozenEstimator(teacher)``.
     n_copies : int, default=6
         Continuations of each history, at least 1.
@@ -147,7 +147,7 @@ class TeacherContinuation(Augmenter):
         seed = seed_of(self.random_state)
         teacher = self.estimator
         if teacher is None:
-            model = BSARec(loss="ce", random_state=seed, verbose=self.verbose)
+            model = BSARec.strong(random_state=seed, verbose=self.verbose)
             teacher = RankBlend([("model", model), ("rules", SequentialRules())])
         # a blend of one brings every kind of score to logarithms
         self.teacher_ = RankBlend([("teacher", teacher)]).fit(dataset, y)

@@ -106,8 +106,8 @@ class BSARecModule(PackedEncoder):
 class BSARec(SequentialRecommender):
     """Self-attention with an inductive bias towards low frequencies: the strong backbone.
 
-    Its defaults are the setting that ranks best, full cross-entropy among them, not the DR4SR
-    paper's, which does not have this model.
+    Trained by full cross-entropy by default, not by the DR4SR paper's loss: the paper does not have
+    this model. :meth:`strong` is the setting that has ranked best.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ class BSARec(SequentialRecommender):
         On the embedded input, the attention weights, and in and after every sub-layer.
     positions : {"absolute", "relative"}, default="absolute"
         Order is known by an embedding of each position that is added to the item's, or by a bias of
-        the attention for each head and distance.
+        the attention for each head and distance [2]_, which ranks better.
     loss, n_negatives, negatives, calibration, targets, max_length, max_epochs, patience, \
 steps_per_epoch, batch_size, lr, weight_decay, ema_decay, exclude_seen, callbacks, \
 checkpoint_dir, precision, device, random_state, verbose :
@@ -138,8 +138,8 @@ checkpoint_dir, precision, device, random_state, verbose :
 
     Notes
     -----
-    x_t = dropout(LN(E[i_t] + P[t])), t counted from the oldest item; then per layer, with α
-    ``filter_weight``::
+    x_t = dropout(LN(E[i_t] + P[t])), t counted from the oldest item, without P where positions are
+    relative; then per layer, with α ``filter_weight``::
 
         low_t = sum over j = 0 .. kernel_size - 1 of w_j * x_{t-j}       (x = 0 before the start)
         a = LN(x + dropout(low + beta^2 (x - low)))
@@ -148,20 +148,23 @@ checkpoint_dir, precision, device, random_state, verbose :
         x = LN(h + dropout(FFN(h)))
 
     with w_j and beta learned for each channel, w from the mean (1 / ``kernel_size``), beta from
-    N(0, .3); score of item j after position t: x_t . E[j].
+    N(0, .3); score of item j after position t: x_t . E[j]. Attention's logits are
+    q_t . k_s / sqrt(d / heads), plus B[head, t - s] (from 0) where positions are relative.
 
     In [1]_ ``low`` keeps the lowest frequencies of a Fourier transform of the whole sequence. That
     mixes later items into earlier positions, so it cannot be trained on all positions of a
     sequence at once. The causal average takes its place: one pass trains every prefix.
 
-    :meth:`strong` is a wider setting with averaged weights. On the Amazon data it ends as well as
-    the defaults, or a little better, in about 40 % of the steps, each of which takes half as long
-    again.
+    :meth:`strong` is wider, with averaged weights and relative positions. On the Amazon data width
+    and averaging end as well as the defaults, or a little better, in about 40 % of the steps, each
+    of which takes half as long again; the positions add 3 to 5 % of NDCG@20.
 
     References
     ----------
     .. [1] Shin, Choi, Wi and Park, "An Attentive Inductive Bias for Sequential Recommendation
        beyond the Self-Attention", AAAI 2024.
+    .. [2] Raffel et al., "Exploring the Limits of Transfer Learning with a Unified Text-to-Text
+       Transformer", JMLR 2020 (there distances share biases in buckets).
 
     Examples
     --------
@@ -242,9 +245,9 @@ checkpoint_dir, precision, device, random_state, verbose :
     def strong(cls, **changes: Any) -> BSARec:
         """Make one with the setting that has ranked best so far.
 
-        Twice as wide as the defaults, with averaged weights, and stopped early:
-        ``embedding_dim=128, hidden_dim=512, lr=2e-3, ema_decay=0.995, patience=4, max_epochs=20,
-        steps_per_epoch="histories"``. Without ``y`` in ``fit`` nothing stops it before
+        Twice as wide as the defaults, with relative positions and averaged weights, and stopped
+        early: ``embedding_dim=128, hidden_dim=512, positions="relative", lr=2e-3, ema_decay=0.995,
+        patience=4, max_epochs=20, steps_per_epoch="histories"``. Without ``y`` in ``fit`` nothing stops it before
         ``max_epochs``.
 
         Parameters
@@ -266,6 +269,7 @@ checkpoint_dir, precision, device, random_state, verbose :
         setting = {
             "embedding_dim": 128,
             "hidden_dim": 512,
+            "positions": "relative",
             "lr": 2e-3,
             "ema_decay": 0.995,
             "patience": 4,
