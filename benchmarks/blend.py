@@ -4,7 +4,7 @@
         --teachers 2 --generation 2 --continuation '{"n_copies": 8}'
 
 Takes the backbones and the students that ``benchmarks.run --recipe taught`` with the same words has
-kept. Each set of them (backbones, students, all) is blended with rules, of the weight that ranks
+kept. Each set of them (backbones, students, all) is blended with rules, by the weights that rank
 the validation items best, and stacked (RankStack learns from the validation items); the test items
 are ranked by the result alone. Writes results/blend-SET-*.json and stack-SET-*.json, and the ranks
 for paired tests.
@@ -15,18 +15,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import joblib
-import numpy as np
 from sklearn.frozen import FrozenEstimator
 
-from benchmarks.recipes import backbone_name, blend, shares, stack, student_name
+from benchmarks.recipes import backbone_name, blend, stack, student_name
 from benchmarks.run import describe, evaluate, parse, write
 from sklearn_dr4sr.baselines import SequentialRules
 from sklearn_dr4sr.datasets import load_sequences
-from sklearn_dr4sr.metrics import ndcg_at_k
 from sklearn_dr4sr.model_selection import leave_one_out
-from sklearn_dr4sr.recommenders import RankBlend
-
-RULES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
 
 
 def members(args, seed: int) -> dict[str, dict[str, str]]:
@@ -41,22 +36,6 @@ def load(names: dict[str, str], cache: Path) -> list:
     return [(m, FrozenEstimator(joblib.load(cache / f"{n}.joblib")[0])) for m, n in names.items()]
 
 
-def choose(models: list, split) -> tuple[RankBlend, dict]:
-    """Blend with the weight of the rules that ranks the validation items best."""
-    named = [*models, ("rules", SequentialRules())]
-    blended = blend(named).fit(split.train)
-    known = np.flatnonzero([item is not None for item in split.validation])
-    found = {}
-    for weight in RULES:
-        blended.set_params(weights=shares(named, weight))
-        ranking = blended.predict(split.train[known], k=20)
-        found[weight] = round(ndcg_at_k(split.validation[known], ranking, 20), 5)
-        print([name for name, _ in models], weight, found[weight], flush=True)
-    best = max(found, key=found.get)
-    blended.set_params(weights=shares(named, best))
-    return blended, {"rules": best, "validation_ndcg@20": found}
-
-
 def main() -> None:
     """Measure the sets that the command line names."""
     args = parse()
@@ -64,12 +43,17 @@ def main() -> None:
     seed = args.first_seed
     for which, names in members(args, seed).items():
         models = load(names, args.cache)
-        ranked_by = {
-            "blend": choose(models, split),
-            "stack": (stack(models, seed).fit(split.train, split.validation), {}),
+        makers = {
+            "blend": blend([*models, ("rules", SequentialRules())], "auto"),
+            "stack": stack(models, seed),
         }
-        for kind, (ranker, record) in ranked_by.items():
-            record |= {"members": list(names.values()), "data": args.name, "seed": seed}
+        for kind, untrained in makers.items():
+            ranker = untrained.fit(split.train, split.validation)
+            record = {"members": list(names.values()), "data": args.name, "seed": seed}
+            if kind == "blend":
+                record["weights"] = dict(
+                    zip(ranker.named_estimators_, ranker.weights_.tolist(), strict=True)
+                )
             record["test"], rank = evaluate(ranker, split)
             record |= describe(args)
             record["command"] = record["command"].replace("benchmarks.run", "benchmarks.blend")

@@ -141,7 +141,7 @@ def student_name(args, seed: int, generation: int) -> str:
     chosen = [f"{key}={value}" for key, value in args.continuation.items()]
     parts = ["matched"] * (args.steps_per_epoch == "backbone")
     parts += [f"taught{generation}", f"by{args.teachers}", *chosen]
-    parts += ["stack"] * (args.teacher == "stack")
+    parts += [args.teacher] * (args.teacher != "blend")
     return "-".join([backbone_name(args, seed), *parts])
 
 
@@ -171,14 +171,13 @@ def teachers(split: LeaveOneOutSplit, seed: int, stages, args, model, generation
     return [*named, ("rules", SequentialRules())]
 
 
-def shares(named: list, rules: float = 1.0) -> list[float]:
-    """Weights that average the models' log-probabilities, and the rules' beside them."""
-    return [rules if name == "rules" else 1 / (len(named) - 1) for name, _ in named]
+def blend(named: list, teacher: str = "blend") -> RankBlend:
+    """Models whose log-probabilities are averaged, and rules that count as much as all of them.
 
-
-def blend(named: list) -> RankBlend:
-    """Models whose log-probabilities are averaged, and rules that count as much as all of them."""
-    return RankBlend(named, weights=shares(named))
+    Or "auto": the weights that rank the ``y`` best that it is fitted with.
+    """
+    equal = [1.0 if name == "rules" else 1 / (len(named) - 1) for name, _ in named]
+    return RankBlend(named, weights="auto" if teacher == "auto" else equal)
 
 
 def stack(named: list, seed: int) -> RankStack:
@@ -224,7 +223,10 @@ def rankers(split: LeaveOneOutSplit, seed: int, stages, args, model, student) ->
         return {"teacher": teacher, "teacher_and_student": both}
     named = teachers(split, seed, stages, args, model, args.generation)
     together = {"teacher": named, "teacher_and_student": [*own, *named]}
-    return {who: blend(members).fit(split.train) for who, members in together.items()}
+    return {
+        who: blend(members, args.teacher).fit(split.train, split.validation)
+        for who, members in together.items()
+    }
 
 
 def taught(split: LeaveOneOutSplit, seed: int, stages, args, model, generation: int):
@@ -232,9 +234,9 @@ def taught(split: LeaveOneOutSplit, seed: int, stages, args, model, generation: 
     if args.teacher == "stack":
         teacher = FrozenEstimator(stacked(split, seed, stages, args, model))
     else:
-        teacher = blend(teachers(split, seed, stages, args, model, generation))
+        teacher = blend(teachers(split, seed, stages, args, model, generation), args.teacher)
     continuation = TeacherContinuation(teacher, random_state=seed, verbose=1, **args.continuation)
-    made = continuation.fit_transform(split.train)
+    made = continuation.fit_transform(split.train, split.validation)
     stages(f"continue{generation}", lambda: made.table)
     return made
 

@@ -373,9 +373,10 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--teacher",
-        choices=["blend", "stack"],
+        choices=["blend", "auto", "stack"],
         default="blend",
-        help="of taught: backbones and rules blended, or stacked with neighbours too",
+        help="of taught: backbones and rules blended, by weights chosen on validation, or "
+        "stacked with neighbours too",
     )
     parser.add_argument(
         "--generation", type=int, default=1, help="of taught: from 2 on earlier students teach too"

@@ -21,6 +21,7 @@ from sklearn_dr4sr import SequenceDataset, Sequences
 from sklearn_dr4sr._dropout import Dropout
 from sklearn_dr4sr.baselines import MarkovChain, SequentialRules
 from sklearn_dr4sr.datasets import make_sequences
+from sklearn_dr4sr.metrics import ndcg_at_k
 from sklearn_dr4sr.model_selection import LeaveLastOut, leave_one_out
 from sklearn_dr4sr.recommenders import (
     FMLP,
@@ -34,6 +35,7 @@ from sklearn_dr4sr.recommenders import (
     cl4srec,
     fmlp,
     gnn,
+    rank_blend,
 )
 from sklearn_dr4sr.recommenders.batching import TrainingPatterns
 from sklearn_dr4sr.recommenders.bsarec import BSARecModule
@@ -867,6 +869,47 @@ def test_transforms_may_be_chosen_and_weights_set_after_fit(sequences):
     blend.set_params(weights=[0, 1])
     scores = blend.decision_function(ROWS)
     np.testing.assert_allclose(np.exp(scores).sum(axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("exclude_seen", [True, False])
+def test_auto_weights_rank_the_held_out_items_best(exclude_seen, monkeypatch):
+    split = leave_one_out(make_sequences(200, 60, random_state=1))
+    pairs = [("model", SASRec(**SMALL)), ("rules", SequentialRules()), ("chain", MarkovChain())]
+    blend = RankBlend(pairs, "auto", exclude_seen=exclude_seen)
+    monkeypatch.setattr("sklearn_dr4sr.recommenders.rank_blend.CHUNK_SIZE", 60 * 7)  # several
+    blend.fit(split.train, split.validation)
+    chosen = blend.weights_.tolist()
+
+    def ndcg(weights):
+        ranking = blend.set_params(weights=weights).predict(split.train, k=20)
+        return ndcg_at_k(split.validation, ranking, 20)
+
+    found = ndcg(chosen)
+    assert chosen[0] == 1
+    for member in (1, 2):  # no other weight of one of them ranks better
+        for weight in rank_blend.GRID:
+            assert ndcg([*chosen[:member], weight, *chosen[member + 1 :]]) <= found + 1e-12
+    assert found > min(ndcg([1, 0, 0]), ndcg([1, 2, 2]))
+    blend.set_params(weights="auto")
+    ranked = blend.predict(split.history, k=5)
+    np.testing.assert_array_equal(
+        ranked, blend.set_params(weights=chosen).predict(split.history, k=5)
+    )
+
+
+def test_auto_weights_need_held_out_items(sequences):
+    with pytest.raises(ValueError, match=r"weights='auto'.* fit needs y"):
+        blend_of(weights="auto").fit(sequences)
+    blend = blend_of().fit(sequences).set_params(weights="auto")
+    with pytest.raises(ValueError, match="only fit chooses them"):
+        blend.predict([[1]])
+    with pytest.warns(UserWarning, match="y: X holds none of its items"):
+        blend.fit(sequences, [999] * len(sequences))
+    assert blend.weights_.tolist() == [1, 1]
+    split = leave_one_out(sequences)
+    blend.set_params(model="drop").fit(split.train, split.validation)
+    assert blend.weights_.tolist() == [1]
+    assert not hasattr(blend.set_params(weights=None).fit(sequences), "weights_")
 
 
 def test_neural_members_are_found_inside_pipelines_and_searches(sequences):

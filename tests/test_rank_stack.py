@@ -260,6 +260,7 @@ def test_it_stands_where_any_recommender_stands(split, tmp_path):
         ({"labels": "y"}, ValueError, "labels='y' learns from the held-out items: fit needs y"),
         ({"final_estimator": 3}, TypeError, "final_estimator: expected a classifier .*, got 3"),
         ({"weights": [1]}, ValueError, "weights: expected 2 numbers"),
+        ({"weights": "auto"}, ValueError, "weights: expected numbers or None, got 'auto'"),
         (
             {"chain": FrozenEstimator(MarkovChain().fit([[1, 2]]))},
             ValueError,

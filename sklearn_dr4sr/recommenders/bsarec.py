@@ -247,8 +247,8 @@ checkpoint_dir, precision, device, random_state, verbose :
 
         Twice as wide as the defaults, with relative positions and averaged weights, and stopped
         early: ``embedding_dim=128, hidden_dim=512, positions="relative", lr=2e-3, ema_decay=0.995,
-        patience=4, max_epochs=20, steps_per_epoch="histories"``. Without ``y`` in ``fit`` nothing stops it before
-        ``max_epochs``.
+        patience=4, max_epochs=20, steps_per_epoch="histories"``. Without ``y`` in ``fit`` nothing
+        stops it before ``max_epochs``.
 
         Parameters
         ----------

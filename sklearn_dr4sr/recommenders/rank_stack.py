@@ -133,6 +133,8 @@ class RankStack(RankBlend):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
+        if isinstance(self.weights, str):
+            raise ValueError(f"weights: expected numbers or None, got {self.weights!r}")
         given = self.final_estimator
         if given is not None and not (hasattr(given, "fit") and hasattr(given, "predict_proba")):
             raise TypeError(

@@ -25,6 +25,7 @@ __all__ = [
     "encode_histories",
     "held_out_ranks",
     "last_states",
+    "ranks_within",
 ]
 
 #: Padded tokens encoded at once when ranking.
@@ -265,6 +266,30 @@ def last_states(module: torch.nn.Module, ids: torch.Tensor, lengths: torch.Tenso
     return module.encode(ids, lengths)[torch.arange(ids.shape[0], device=ids.device), lengths - 1]
 
 
+def ranks_within(scores: torch.Tensor, wanted: torch.Tensor, seen: Sequences | None) -> np.ndarray:
+    """Rank of one item a row among all; an equal score counts against it.
+
+    Parameters
+    ----------
+    scores : tensor of shape (n_rows, n_items)
+        Overwritten where ``seen`` is given.
+    wanted : tensor of int64, shape (n_rows, 1)
+    seen : Sequences or None
+        Items of each row that are not ranked; one that is wanted has rank ``n_items + 1``.
+
+    Returns
+    -------
+    ndarray of int64, shape (n_rows,)
+    """
+    own = scores.gather(1, wanted)
+    if seen is not None:
+        scores[seen.rows, seen.codes.astype(np.int64)] = -torch.inf
+    above = (scores >= own).sum(dim=1)
+    # an item of the history cannot be ranked, and NaN compares false: neither may look good
+    lost = torch.isneginf(scores.gather(1, wanted)) | torch.isnan(own)
+    return above.masked_fill(lost[:, 0], scores.shape[1] + 1).cpu().numpy()
+
+
 @torch.no_grad()
 def held_out_ranks(
     queries: torch.Tensor,
@@ -282,14 +307,7 @@ def held_out_ranks(
         part = known[start:stop]
         wanted = torch.from_numpy(target[part]).to(queries.device)[:, None]
         scores = queries[torch.from_numpy(part).to(queries.device)] @ item_matrix.T
-        own = scores.gather(1, wanted)
-        if exclude_seen:
-            seen = histories[part]
-            scores[seen.rows, seen.codes.astype(np.int64)] = -torch.inf
-        above = (scores >= own).sum(dim=1)
-        # an item of the history cannot be ranked, and NaN compares false: neither may look good
-        lost = torch.isneginf(scores.gather(1, wanted)) | torch.isnan(own)
-        return above.masked_fill(lost[:, 0], n_items + 1).cpu().numpy()
+        return ranks_within(scores, wanted, histories[part] if exclude_seen else None)
 
     for start, found in in_chunks(len(known), max(1, SCORE_CHUNK // n_items), ranks):
         rank[known[start : start + len(found)]] = found
