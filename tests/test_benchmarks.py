@@ -86,6 +86,7 @@ def test_every_option_that_changes_a_result_is_in_its_name():
         ["--teachers", "2"],
         ["--generation", "2"],
         ["--teacher", "stack"],
+        ["--teacher", "auto"],
     ]
     named = {}
     for words in variants:

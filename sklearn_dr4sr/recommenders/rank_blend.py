@@ -173,6 +173,8 @@ class RankBlend(BaseRecommender, _BaseComposition):
         check_number("floor", self.floor, 0, above=True)
 
     def _fit(self, dataset: SequenceDataset, target: np.ndarray | None) -> None:
+        if isinstance(self.weights, str) and target is None:
+            raise ValueError("weights='auto' are chosen by held-out items: fit needs y")
         y = None
         if target is not None:
             items = dataset.histories.items
@@ -186,8 +188,6 @@ class RankBlend(BaseRecommender, _BaseComposition):
         self.estimators_ = list(fitted.values())
         vars(self).pop("weights_", None)  # of an earlier fit
         if isinstance(self.weights, str):
-            if target is None:
-                raise ValueError("weights='auto' are chosen by held-out items: fit needs y")
             rows = np.flatnonzero(target >= 0)
             self._choose_weights(dataset.histories[rows], target[rows])
 
