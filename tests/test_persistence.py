@@ -72,6 +72,15 @@ def test_a_loaded_model_is_the_saved_one(kind, tmp_path):
     assert loaded.fit(ROWS).n_steps_ == model.n_steps_  # it can learn anew
 
 
+@pytest.mark.parametrize("kind", [SASRec, BSARec])
+def test_relative_positions_are_stored(kind, tmp_path):
+    model = kind(**TINY, positions="relative").fit(ROWS)
+    model.save(tmp_path)
+    loaded = kind.load(tmp_path, device="cpu")
+    assert loaded.positions == "relative"
+    np.testing.assert_array_equal(loaded.decision_function(ROWS), model.decision_function(ROWS))
+
+
 def test_string_ids_and_what_serves_training_alone(tmp_path):
     rows = [["thé", "\0", ""], ["\0", "thé", "a b"]]
     model = SASRec(**TINY, callbacks=[], checkpoint_dir=tmp_path / "checkpoint").fit(rows)

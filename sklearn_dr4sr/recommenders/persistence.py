@@ -31,7 +31,7 @@ FITTED = ("history_", "n_steps_", "best_epoch_")
 #: Parameters that serve training alone, and say where it writes or what it runs.
 NOT_STORED = ("callbacks", "checkpoint_dir")
 #: Parameters younger than the format, with the value that does as was done before them.
-ADDED = {"ema_decay": 0.0}
+ADDED = {"ema_decay": 0.0, "positions": "absolute"}
 
 
 class Storable:
@@ -288,7 +288,7 @@ def _estimator(stored: dict[str, Any], cls: type) -> Any:
         raise ValueError(f"class: expected {cls.__name__}, got {name!r}")
     expected = set(kind._get_param_names())
     if isinstance(parameters, dict):
-        parameters = {**ADDED, **parameters}
+        parameters = {k: v for k, v in ADDED.items() if k in expected} | parameters
     if not isinstance(parameters, dict) or set(parameters) != expected:
         given = set(parameters) if isinstance(parameters, dict) else {type(parameters).__name__}
         raise ValueError(
