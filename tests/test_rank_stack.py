@@ -256,7 +256,7 @@ def test_it_stands_where_any_recommender_stands(split, tmp_path):
     [
         ({"n_candidates": 1}, ValueError, "n_candidates must be .*, got 1"),
         ({"n_rows": 0}, ValueError, "n_rows must be .*, got 0"),
-        ({"labels": "Y"}, ValueError, "labels: expected one of .*, got 'Y'"),
+        ({"labels": "Y"}, ValueError, "labels must be one of .*, got 'Y'"),
         ({"labels": "y"}, ValueError, "labels='y' learns from the held-out items: fit needs y"),
         ({"final_estimator": 3}, TypeError, "final_estimator: expected a classifier .*, got 3"),
         ({"weights": [1]}, ValueError, "weights: expected 2 numbers"),

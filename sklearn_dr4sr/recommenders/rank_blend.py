@@ -165,7 +165,9 @@ class RankBlend(BaseRecommender, _BaseComposition):
                 raise ValueError(f"weights must be finite, got {self.weights!r}")
         if not (isinstance(self.transforms, str) and self.transforms == "auto"):
             given = self.transforms if isinstance(self.transforms, (list, tuple)) else ()
-            if len(given) != len(pairs) or not all(t in TRANSFORMS for t in given):
+            if len(given) != len(pairs) or not all(
+                isinstance(t, str) and t in TRANSFORMS for t in given
+            ):
                 raise ValueError(
                     f"transforms: expected 'auto' or {len(pairs)} of {TRANSFORMS}, "
                     f"got {self.transforms!r}"

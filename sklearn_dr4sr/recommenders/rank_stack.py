@@ -10,7 +10,7 @@ import torch
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from .._parameters import check_number
+from .._parameters import check_choice, check_number
 from .._torch import seed_of
 from ..dataset import SequenceDataset
 from ..ranking import top_k
@@ -142,8 +142,7 @@ class RankStack(RankBlend):
             )
         check_number("n_candidates", self.n_candidates, 2, integer=True)
         check_number("n_rows", self.n_rows, 1, integer=True)
-        if self.labels not in LABELS:
-            raise ValueError(f"labels: expected one of {LABELS}, got {self.labels!r}")
+        check_choice("labels", self.labels, LABELS)
         if self.labels == "held_back":
             for name, estimator in self.estimators:
                 if any(type(e).__name__ == "FrozenEstimator" for e in nested(estimator)):
