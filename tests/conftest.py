@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import Phase, settings
 
 from sklearn_dr4sr.datasets import load_sequences
@@ -31,7 +32,11 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", usual))
 
 
 def pytest_collection_modifyitems(items):
-    """Skip the example of to_onnx where onnx is not installed."""
+    """Skip the example of to_onnx where onnx is not installed, and what needs a device."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="no cuda device"))
     if not importlib.util.find_spec("onnx"):
         for item in items:
             if item.name.endswith("onnx_export.to_onnx"):

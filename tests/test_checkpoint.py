@@ -95,7 +95,6 @@ def test_resumed_equals_uninterrupted(name, early_stopping, tmp_path):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
 @pytest.mark.parametrize("name", MAKERS)
 def test_resumed_equals_uninterrupted_on_cuda(name, tmp_path):
     """But for the order of sums, which a device does not keep."""

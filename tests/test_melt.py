@@ -204,7 +204,6 @@ def test_head_users_are_ranked_as_by_the_recommender(split):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
 def test_cuda_ranks_as_the_cpu(split):
     model = MELT(small_base(device="cuda"), max_epochs=2, random_state=0).fit(split.train)
     on_gpu = model.decision_function(split.history)

@@ -1079,7 +1079,6 @@ def test_a_module_may_encode_the_last_items_alone(sequences):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
 @every_model
 def test_cuda_ranks_as_the_cpu(name, sequences):
     model = MODELS[name](device="cuda").fit(sequences)

@@ -183,7 +183,6 @@ def test_a_pickle_from_cuda_is_read_without_it():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
 def test_a_saved_model_changes_devices(tmp_path):
     model = SASRec(**{**TINY, "device": "cuda"}).fit(ROWS)
     expected = model.decision_function(ROWS)

@@ -645,7 +645,6 @@ def test_fewer_rows_than_a_batch():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
 @pytest.mark.parametrize("method", ["neumann", "finite_difference"])
 @pytest.mark.parametrize("model", [SASRec, GRU4Rec])
 def test_cuda_weighs_as_the_cpu(model, method, sequences):

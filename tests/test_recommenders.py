@@ -602,7 +602,6 @@ def test_an_interrupted_epoch_leaves_no_entry(when, with_y, epoch, finished, mon
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
 @pytest.mark.parametrize("loss", LOSSES)
 def test_cuda_trains_as_the_cpu(sequences, loss):
     """Without dropout and with drawn negatives of their own, which make no large difference."""
@@ -614,7 +613,6 @@ def test_cuda_trains_as_the_cpu(sequences, loss):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
 def test_bfloat16_on_cuda_ranks_almost_as_float32(sequences):
     """Same order, but for items that score alike."""
     found = []
@@ -625,7 +623,6 @@ def test_bfloat16_on_cuda_ranks_almost_as_float32(sequences):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
 def test_cuda_ranks_as_the_cpu(sequences):
     model = small(loss="ce", device="cuda").fit(sequences)
     on_gpu = model.decision_function(sequences)

@@ -377,7 +377,6 @@ def test_joblib_round_trip_gives_the_same_data_set(data, fitted, tmp_path):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no cuda device")
 def test_cuda_decodes_as_the_cpu(data):
     """But for scores that differ by rounding alone, which decide few patterns."""
     table = np.random.default_rng(0).normal(size=(len(data.items), 16))

@@ -216,7 +216,9 @@ class _UpperLoop:
             if s.upper_optimizer == "sgd"
             else torch.optim.Adam(self.phi, **options)
         )
-        self.batches = LengthGroupedBatches(dev, net.batch_size, seed=net.seed + 1)
+        self.batches = LengthGroupedBatches(
+            dev, net.batch_size, seed=net.seed + 1, overhead=net.iterator_train__overhead
+        )
         self.seeds = np.random.default_rng(net.seed)
         self.lower_steps = 0
         self.history: list[dict[str, float]] = []

@@ -215,7 +215,7 @@ class RankBlend(BaseRecommender, _BaseComposition):
             part = histories[start:stop]
             wanted = torch.from_numpy(target[start:stop]).to(device)[:, None]
             rest = torch.zeros(len(part), len(part.items), device=device)
-            for at, (_, weight, scores) in enumerate(self._transformed(part, device)):
+            for at, (_, weight, scores) in enumerate(self._transformed(part)):
                 if at == member:
                     own = scores
                 else:
@@ -229,9 +229,8 @@ class RankBlend(BaseRecommender, _BaseComposition):
 
     def _scores(self, histories: Sequences) -> torch.Tensor:
         self._check_parameters()  # which may have been set since
-        device = self._device()
-        total = torch.zeros(len(histories), len(histories.items), device=device)
-        for _, weight, scores in self._transformed(histories, device):
+        total = torch.zeros(len(histories), len(histories.items), device=self._device())
+        for _, weight, scores in self._transformed(histories):
             total.add_(scores, alpha=weight)
         return total
 
@@ -247,10 +246,9 @@ class RankBlend(BaseRecommender, _BaseComposition):
                 return device
         return torch.device("cpu")
 
-    def _transformed(
-        self, histories: Sequences, device: torch.device
-    ) -> Iterator[tuple[str, float, torch.Tensor]]:
+    def _transformed(self, histories: Sequences) -> Iterator[tuple[str, float, torch.Tensor]]:
         """Name, weight and comparable scores, (n_rows, n_items), of each fitted estimator."""
+        device = self._device()
         shape = (len(histories), len(histories.items))
         for name, transform, weight in self._members():
             given = _scores_of(self.named_estimators_[name], histories)

@@ -210,6 +210,10 @@ class RankStack(RankBlend):
             )
         self.final_estimator_ = clone(model).fit(np.concatenate(features), y)
 
+    def _device(self) -> torch.device:
+        """Where the scores meet: with the classifier, on the host."""
+        return torch.device("cpu")
+
     def _scores(self, histories: Sequences) -> torch.Tensor:
         self._check_parameters()  # which may have been set since
         if self.final_estimator_ is None or len(histories) == 0:
@@ -245,7 +249,7 @@ class RankStack(RankBlend):
         """
         base = torch.zeros(len(histories), len(histories.items))
         scores = {}
-        for name, weight, part in self._transformed(histories, torch.device("cpu")):
+        for name, weight, part in self._transformed(histories):
             scores[name] = part
             base.add_(part, alpha=weight)
         unseen = base.clone()
