@@ -544,9 +544,15 @@ def test_the_papers_filter_leaks_when_a_whole_sequence_is_trained():
 def test_fast_prefixes_and_chunks_give_the_same_states_and_gradients(n_layers, monkeypatch):
     lengths = torch.tensor([1, 5, 12, 3])
     ids = torch.randint(0, 30, (4, LENGTH), generator=torch.Generator().manual_seed(0))
-    outcomes = []
-    for mode, tokens in [("prefix", 2**17), ("prefix_fast", 2**17), ("prefix_fast", 7 * LENGTH)]:
-        monkeypatch.setattr(fmlp, "PREFIX_TOKENS", tokens)
+    outcomes, many, few = [], 2**17, 7 * LENGTH
+    for mode, kept, at_once in [
+        ("prefix", many, many),
+        ("prefix_fast", many, many),
+        ("prefix_fast", many, few),  # in chunks
+        ("prefix_fast", few, few),  # in chunks that are computed again
+    ]:
+        monkeypatch.setattr(fmlp, "PREFIX_TOKENS", kept)
+        monkeypatch.setattr(fmlp, "CPU_PREFIX_TOKENS", at_once)
         module = FMLPModule(30, LENGTH, 16, 24, n_layers, dropout=0.0, mode=mode)
         shake(module).load_state_dict(outcomes[0][2] if outcomes else module.state_dict())
         states = module.encode(ids, lengths)
@@ -565,6 +571,7 @@ def test_fast_prefixes_and_chunks_give_the_same_states_and_gradients(n_layers, m
 def test_chunks_draw_the_same_dropout_forwards_and_backwards(monkeypatch):
     """What is computed again in the backward pass must be what the forward pass computed."""
     monkeypatch.setattr(fmlp, "PREFIX_TOKENS", 3 * LENGTH)
+    monkeypatch.setattr(fmlp, "CPU_PREFIX_TOKENS", 3 * LENGTH)
     module = FMLPModule(30, LENGTH, 4, 4, dropout=0.5).double()
     ids, lengths = torch.arange(16).reshape(2, 8), torch.tensor([8, 5])
     weight = module.item_embedding.weight

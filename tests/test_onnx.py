@@ -83,7 +83,7 @@ def numbers(histories, items, width):
 @pytest.mark.parametrize("name", MODELS)
 def test_scores_are_those_of_decision_function(name, tmp_path, monkeypatch):
     # FMLP ranks in parts of four rows, the file at once
-    monkeypatch.setattr("sklearn_dr4sr.recommenders.fmlp.PREFIX_TOKENS", 48)
+    monkeypatch.setattr("sklearn_dr4sr.recommenders.fmlp.CPU_PREFIX_TOKENS", 48)
     model = MODELS[name].fit(TEXT if name == "foreign" else ROWS)
     before = torch.random.get_rng_state()
     proto = to_onnx(model, tmp_path / "model.onnx")

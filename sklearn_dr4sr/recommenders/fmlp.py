@@ -14,9 +14,11 @@ from .layers import FeedForward, initialise
 
 __all__ = ["FMLP", "FMLPModule"]
 
-#: Padded tokens of prefixes run at once. A step with more of them keeps only the prefixes for the
-#: backward pass, and computes the rest again.
+#: A step with more padded tokens of prefixes keeps only the prefixes for the backward pass, and
+#: computes the rest again. On a device so many run at once.
 PREFIX_TOKENS = 2**17
+#: So many run at once on a CPU: larger tensors leave the cache, and are paged in anew each time.
+CPU_PREFIX_TOKENS = 2**13
 
 
 class _Filter(nn.Module):
@@ -130,10 +132,11 @@ class FMLPModule(nn.Module):
         prefixes = torch.where(at >= 0, ids[row[:, None], at.clamp(min=0)], padding)
         if torch.compiler.is_compiling():  # an exported batch has no size to split by
             return self._run(prefixes)
-        parts = prefixes.split(max(1, PREFIX_TOKENS // self.max_length))
-        if len(parts) == 1 or not torch.is_grad_enabled():
-            return torch.cat([self._run(part) for part in parts])
-        return torch.cat([checkpoint(self._run, part, use_reentrant=False) for part in parts])
+        tokens = CPU_PREFIX_TOKENS if prefixes.device.type == "cpu" else PREFIX_TOKENS
+        parts = prefixes.split(max(1, tokens // self.max_length))
+        if prefixes.numel() > PREFIX_TOKENS and torch.is_grad_enabled():
+            return torch.cat([checkpoint(self._run, part, use_reentrant=False) for part in parts])
+        return torch.cat([self._run(part) for part in parts])
 
     def _run(self, prefixes: torch.Tensor) -> torch.Tensor:
         """Encode left-padded samples, (prefixes, max_length) -> (prefixes, dim)."""
