@@ -32,8 +32,8 @@ __all__ = [
 ENCODE_TOKENS = 2**13
 #: How much longer than the shortest the longest of the rows encoded at once may be.
 ENCODE_SPREAD = 1.5
-#: Scores held at once when validating: 64 MB.
-SCORE_CHUNK = 2**24
+#: Scores held at once when validating: 8 MB, for larger tensors are paged in anew each time.
+SCORE_CHUNK = 2**21
 
 
 class SequenceNet(ResumableNet):
