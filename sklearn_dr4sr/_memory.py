@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -43,10 +43,13 @@ def out_of_memory(estimator: Any, error: BaseException) -> OutOfMemoryError:
     return OutOfMemoryError(f"{type(estimator).__name__}.fit is out of memory: {lower} ({error})")
 
 
-def in_chunks(n: int, size: int, work: Callable[[int, int], T]) -> Iterator[tuple[int, T]]:
+def in_chunks(
+    n: int, size: int, work: Callable[[int, int], T], order: Sequence[int] | None = None
+) -> Iterator[tuple[int, T]]:
     """Yield (start, ``work(start, stop)``) for the chunks of ``range(n)``, smaller where need be.
 
-    Where the memory does not suffice for a chunk, it and those after it are halved.
+    Where the memory does not suffice for a chunk, it and those after it are halved. ``order`` holds
+    the caller's row of each place, which the error names.
 
     Raises
     ------
@@ -62,8 +65,9 @@ def in_chunks(n: int, size: int, work: Callable[[int, int], T]) -> Iterator[tupl
             if not is_out_of_memory(error):
                 raise
             if stop - start == 1:
+                row = start if order is None else order[start]
                 raise OutOfMemoryError(
-                    f"row {start}: out of memory for this row alone; use device='cpu', or lower "
+                    f"row {row}: out of memory for this row alone; use device='cpu', or lower "
                     f"max_length or k ({error})"
                 ) from error
             size = (stop - start) // 2

@@ -351,8 +351,10 @@ class BaseRecommender(SequenceInput, BaseEstimator):
                 scores[:, torch.from_numpy(barred).to(scores.device)] = -torch.inf
             return top_k(scores, k)
 
-        for start, (found, best_values) in self._in_chunks(histories, best):
-            rows = slice(start, start + len(found))
+        # rows of one length in one chunk: what encodes it has little padding, and large batches
+        order = np.argsort(histories.lengths, kind="stable")
+        for start, (found, best_values) in self._in_chunks(histories[order], best, order):
+            rows = order[start : start + len(found)]
             codes[rows] = np.where(np.isneginf(best_values), -1, found)
             values[rows] = best_values
         return codes, values
@@ -361,11 +363,18 @@ class BaseRecommender(SequenceInput, BaseEstimator):
         return self._in_chunks(histories, self._scores)
 
     def _in_chunks(
-        self, histories: Sequences, work: Callable[[Sequences], T]
+        self,
+        histories: Sequences,
+        work: Callable[[Sequences], T],
+        order: np.ndarray | None = None,
     ) -> Iterator[tuple[int, T]]:
         """Work on as many rows at once as the scores of are a bounded chunk."""
         rows = max(1, CHUNK_SIZE // max(1, len(histories.items)))
-        return in_chunks(len(histories), rows, lambda start, stop: work(histories[start:stop]))
+
+        def part(start: int, stop: int) -> T:
+            return work(histories[start:stop])
+
+        return in_chunks(len(histories), rows, part, order)
 
     def _check_parameters(self) -> None:
         """Raise ValueError on a parameter out of range; subclasses extend it."""
