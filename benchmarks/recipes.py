@@ -136,13 +136,25 @@ def backbone_name(args, seed: int) -> str:
     return "-".join([*parts, f"s{seed}"])
 
 
-def student_name(args, seed: int, generation: int) -> str:
-    """What a student is kept as."""
+def taught_name(args, seed: int, generation: int) -> str:
+    """What the data of a generation of students is kept as."""
     chosen = [f"{key}={value}" for key, value in args.continuation.items()]
     parts = ["matched"] * (args.steps_per_epoch == "backbone")
     parts += [f"taught{generation}", f"by{args.teachers}", *chosen]
     parts += [args.teacher] * (args.teacher != "blend")
+    parts += student_settings(args) if generation > 1 else []  # of the students that teach too
     return "-".join([backbone_name(args, seed), *parts])
+
+
+def student_name(args, seed: int, generation: int) -> str:
+    """What a student is kept as."""
+    own = student_settings(args) if generation == 1 else []
+    return "-".join([taught_name(args, seed, generation), *own])
+
+
+def student_settings(args) -> list[str]:
+    """What a student has otherwise than its teachers."""
+    return [f"student.{key}={value}" for key, value in args.student.items()]
 
 
 def teachers(split: LeaveOneOutSplit, seed: int, stages, args, model, generation: int) -> list:
@@ -163,7 +175,8 @@ def teachers(split: LeaveOneOutSplit, seed: int, stages, args, model, generation
 
         def fit(g=g, name=name):
             data = taught(split, seed, stages, args, model, g)
-            untrained = clone(model).set_params(checkpoint_dir=checkpoints(args, name))
+            folder = checkpoints(args, name)
+            untrained = clone(model).set_params(checkpoint_dir=folder, **args.student)
             return untrained.fit(data, split.validation)
 
         student = kept(args.cache / f"{name}.joblib", stages, f"student{g}", fit)
@@ -235,10 +248,16 @@ def taught(split: LeaveOneOutSplit, seed: int, stages, args, model, generation: 
         teacher = FrozenEstimator(stacked(split, seed, stages, args, model))
     else:
         teacher = blend(teachers(split, seed, stages, args, model, generation), args.teacher)
-    continuation = TeacherContinuation(teacher, random_state=seed, verbose=1, **args.continuation)
-    made = continuation.fit_transform(split.train, split.validation)
-    stages(f"continue{generation}", lambda: made.table)
-    return made
+
+    def continued():
+        continuation = TeacherContinuation(
+            teacher, random_state=seed, verbose=1, **args.continuation
+        )
+        made = continuation.fit_transform(split.train, split.validation)
+        return SequenceDataset(made.histories, made.table)  # without the teacher
+
+    path = args.cache / f"{taught_name(args, seed, generation)}-data.joblib"
+    return kept(path, stages, f"continue{generation}", continued)
 
 
 def training_data(

@@ -11,7 +11,7 @@ itself backwards), ``dr4sr`` (original + mined + regenerated), ``dr4sr+``
 (the same, weighted by a personalizer that is trained jointly; ``--weights`` has its controls),
 ``taught`` (histories continued by a teacher, ``--teachers`` backbones blended with rules, from
 ``--generation`` 2 on with the earlier students, or stacked with ``--teacher stack``:
-TeacherContinuation).
+TeacherContinuation; ``--student`` sets what the student has otherwise than they).
 ``--steps-per-epoch backbone`` validates every recipe after as many optimizer steps as the backbone
 takes in an epoch, so that patience means the same number of steps for all. ``test_with_rules`` in
 the JSON is the model blended with sequential rules at ranking. ``--table`` prints all results.
@@ -176,7 +176,8 @@ def settings(args) -> dict:
         personalizer = {k: v for k, v in personalizer.items() if k not in PAPER or PAPER[k] != v}
     learned = {**paper, **named("personalizer", personalizer)}
     continuation = named("continuation", args.continuation)
-    return {**args.set, **learned, **args.origin_weights, **continuation, **weights}
+    student = {f"student.{key}": value for key, value in args.student.items()}
+    return {**args.set, **learned, **args.origin_weights, **continuation, **weights, **student}
 
 
 def named(group: str, parameters: dict) -> dict:
@@ -256,9 +257,12 @@ def run(split, recipe: str, seed: int, args) -> None:
     stages, name = Stages(), result_name(args, recipe, seed)
     window = WINDOW.get(args.name, 10)
     model = recommender(split, seed, args)
-    data, notes = training_data(recipe, split, window, seed, stages, args, clone(model))
+    untrained = clone(model)
+    data, notes = training_data(recipe, split, window, seed, stages, args, untrained)
     data = weighted_by_origin(data, args.origin_weights)
     model.set_params(checkpoint_dir=checkpoints(args, name, "train"))
+    if recipe == "taught":
+        model.set_params(**args.student)
     if recipe == "dr4sr+":
         model = personalized(data, model, split.validation, seed, args, stages)
     else:
@@ -275,7 +279,7 @@ def run(split, recipe: str, seed: int, args) -> None:
     if recipe == "taught":
         path = args.cache / f"{student_name(args, seed, args.generation)}.joblib"
         keep(path, model, stages.seconds["train"])
-        for who, ranker in rankers(split, seed, stages, args, model, student=model).items():
+        for who, ranker in rankers(split, seed, stages, args, untrained, student=model).items():
             notes[f"test_of_{who}"], _ = evaluate(ranker, split)
     epochs = model.history_
     record = {
@@ -380,6 +384,9 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--generation", type=int, default=1, help="of taught: from 2 on earlier students teach too"
+    )
+    parser.add_argument(
+        "--student", type=json.loads, default={}, help="of taught: what it has that teachers lack"
     )
     parser.add_argument("--origin-weights", type=json.loads, default={}, help="of origins, as JSON")
     parser.add_argument(
