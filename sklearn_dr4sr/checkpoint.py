@@ -227,6 +227,7 @@ def write(path: Path, state: dict[str, Any]) -> None:
     """Replace the file by ``state`` at once: at every moment it is the old one or the new one."""
     temporary = path.with_name(path.name + ".tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)  # who cleared it up need not end a long fit
         buffer = io.BytesIO()
         torch.save(state, buffer)
         content = buffer.getbuffer()

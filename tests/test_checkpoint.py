@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -298,6 +299,19 @@ def test_full_disk_leaves_the_file_before(what, tmp_path, monkeypatch):
     state = checkpoint.read(tmp_path / "SASRec.checkpoint")
     assert len(state["history"]) == 2
     assert_same(sasrec(checkpoint_dir=tmp_path).fit(SPLIT.train), sasrec().fit(SPLIT.train))
+
+
+def test_a_folder_that_was_cleared_is_made_again(tmp_path):
+    folder, kept = tmp_path / "a" / "b", []
+
+    class Clears(Callback):
+        def on_epoch_begin(self, net, **kwargs):
+            kept.append(any(folder.iterdir()))
+            shutil.rmtree(folder.parent)
+
+    cleared = sasrec(checkpoint_dir=folder, callbacks=[Clears()], max_epochs=3)
+    assert_same(cleared.fit(SPLIT.train), sasrec(max_epochs=3).fit(SPLIT.train))
+    assert kept == [False, True, True]
 
 
 def test_keyboard_interrupt_leaves_the_file(tmp_path):
