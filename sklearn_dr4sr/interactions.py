@@ -12,7 +12,7 @@ import numpy as np
 
 from ._parameters import check_choice, check_number
 from ._tables import read_table
-from .sequences import Sequences
+from .sequences import Sequences, distinct_ids
 
 __all__ = ["Interactions", "sequences_from_interactions"]
 
@@ -152,7 +152,7 @@ def sequences_from_interactions(
             f"min_count={min_count} interactions among each other"
         )
     starts, counts = np.unique(row[order], return_index=True, return_counts=True)[1:]
-    kept_items, codes = np.unique(code[order], return_inverse=True)
+    kept_items, codes = distinct_ids(code[order])
     offsets = np.concatenate([[0], np.cumsum(counts)])
     sequences = Sequences.from_codes(codes, offsets, items[kept_items])
     if not return_details:
@@ -185,7 +185,7 @@ def _ids(column: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
         if int(values.max()) > np.iinfo(np.int64).max:  # as Python compares: exactly
             row = int(values.argmax())
             raise ValueError(f"row {row}, {name!r}: ids must be below 2**63, got {values[row]}")
-        return np.unique(values.astype(np.int64), return_inverse=True)
+        return distinct_ids(values.astype(np.int64))
     listed = values.tolist()
     if set(map(type, listed)) != {str}:
         for row, value in enumerate(listed):

@@ -11,7 +11,7 @@ import numpy as np
 
 from ._parameters import as_path
 from .patterns import ORIGINS, PatternTable, check_lengths
-from .sequences import Sequences
+from .sequences import Sequences, distinct_ids
 
 __all__ = ["check_columns", "import_pyarrow", "read_parquet", "read_parquet_table", "write_parquet"]
 
@@ -161,5 +161,5 @@ def _sequences(pa: Any, path: Any, name: str, column: Any) -> Sequences:
     if not text and len(ids) and ids.min() < 0:
         at = f"{_line(name)} {int(np.searchsorted(offsets, ids.argmin(), side='right')) - 1}"
         raise ValueError(f"{path}, {at}: {name} must hold ids not negative, got {ids.min()}")
-    items, codes = np.unique(ids, return_inverse=True)
-    return Sequences.from_codes(codes.ravel(), offsets, items)
+    items, codes = distinct_ids(ids)
+    return Sequences.from_codes(codes, offsets, items)

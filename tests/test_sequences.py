@@ -7,14 +7,14 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
 from sklearn_dr4sr import SequenceDataset, Sequences
-from sklearn_dr4sr.sequences import as_items, as_sequences, positions_in
+from sklearn_dr4sr.sequences import as_items, as_sequences, distinct_ids, positions_in
 
 integers = st.one_of(st.integers(0, 9), st.integers(0, 2**63 - 1))
 rows_of_ints = st.lists(st.lists(integers, max_size=6), min_size=1, max_size=8)
@@ -394,6 +394,23 @@ def test_positions_in(known, wanted, as_text):
         wanted = np.array(list(map(str, wanted)), dtype=object)
     place = {item: at for at, item in enumerate(items.tolist())}
     assert positions_in(items, wanted).tolist() == [place.get(v, -1) for v in wanted.tolist()]
+
+
+@given(
+    st.lists(st.integers(-3, 40) | integers, max_size=30),
+    st.sampled_from(["int32", "int64", "object"]),
+)
+@example([], "int64")
+@example([7, 0, 7], "int32")  # just dense enough to be marked in an array
+@example([3, 0, 2**62], "int64")  # not to be
+def test_distinct_ids(ids, dtype):
+    limit = np.iinfo("int32" if dtype == "int32" else "int64").max
+    ids = [min(value, limit) for value in ids]
+    array = np.array(list(map(str, ids)) if dtype == "object" else ids, dtype=dtype)
+    items, codes = distinct_ids(array)
+    assert items.dtype == array.dtype
+    assert items.tolist() == sorted(set(array.tolist()))
+    assert items[codes].tolist() == array.tolist()
 
 
 def test_describe_by_hand():
