@@ -75,7 +75,9 @@ FITS = {
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--fit", choices=FITS, default="recommender")
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--rows", type=int, default=200)

@@ -1,7 +1,11 @@
 r"""Compare two results user by user: paired sign-flip permutation of NDCG@20 and Recall@20.
 
-python -m benchmarks.compare Toys-dr4sr-sasrec-ce-matched-patience=10-precision=bfloat16-s0 \
-    Toys-backbone-sasrec-ce-patience=10-precision=bfloat16-s0
+    python -m benchmarks.compare Toys-dr4sr-sasrec-ce-matched-patience=10-precision=bfloat16-s0 \
+        Toys-backbone-sasrec-ce-patience=10-precision=bfloat16-s0
+
+A name with ``*`` stands for several runs, seeds say: a user's figure is then their mean.
+
+    python -m benchmarks.compare 'Toys-mined-*-s*' 'Toys-backbone-sasrec-ce-patience=10-*-s*'
 """
 
 from __future__ import annotations
@@ -14,26 +18,43 @@ import numpy as np
 from sklearn_dr4sr.metrics import holm, ndcg_of_ranks, sign_flip_test
 
 RANKS = Path(__file__).parent / "results" / "ranks"
+GAINS = {
+    "ndcg@20": lambda rank: ndcg_of_ranks(rank.astype(int), 20),
+    "recall@20": lambda rank: (rank <= 20).astype(float),
+}
+
+
+def ranks_of(name: str, folder: Path = RANKS) -> np.ndarray:
+    """Ranks of the held-out items in the runs that a name stands for, (n_runs, n_users)."""
+    paths = sorted(folder.glob(name.removesuffix(".json") + ".npz"))
+    if not paths:
+        raise SystemExit(f"{name}: no such run in {folder}")
+    for path in paths:
+        print(f"  {path.stem}")
+    return np.stack([np.load(path)["rank"] for path in paths])
 
 
 def main() -> None:
     """Print mean difference, a 95 % interval and the p-value."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("first")
-    parser.add_argument("second")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("first", help="a result, its JSON's name without the ending; or a pattern")
+    parser.add_argument("second", help="what it is compared with")
     args = parser.parse_args()
-    first, second = (np.load(RANKS / f"{name}.npz")["rank"] for name in (args.first, args.second))
-    gains = {
-        "ndcg@20": lambda rank: ndcg_of_ranks(rank.astype(int), 20),
-        "recall@20": lambda rank: (rank <= 20).astype(float),
+    first = ranks_of(args.first)
+    print("beside")
+    second = ranks_of(args.second)
+    differences = {
+        metric: gain(first).mean(axis=0) - gain(second).mean(axis=0)
+        for metric, gain in GAINS.items()
     }
-    differences = {metric: gain(first) - gain(second) for metric, gain in gains.items()}
     p_values = [sign_flip_test(difference) for difference in differences.values()]
     for (metric, difference), p, adjusted in zip(
         differences.items(), p_values, holm(p_values), strict=True
     ):
         mean, error = difference.mean(), difference.std() / np.sqrt(len(difference))
-        relative = mean / gains[metric](second).mean()
+        relative = mean / GAINS[metric](second).mean()
         print(
             f"{metric}: {mean:+.5f} ({relative:+.1%}), 95 % interval {mean - 1.96 * error:+.5f} .. "
             f"{mean + 1.96 * error:+.5f}, p = {p:.4f} (Holm over both metrics: {adjusted:.4f})"

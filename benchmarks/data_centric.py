@@ -117,7 +117,9 @@ def measure(name, split, args):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True, help="a file of the paper's data")
     parser.add_argument(
         "--model", nargs="+", required=True, choices=["infinite_ae", "ease", "melt", *OPERATORS]

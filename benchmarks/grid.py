@@ -37,7 +37,9 @@ GRID = {
 
 def main() -> None:
     """Search, then check that what was searched can be kept and read again."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--rows", type=int, help="only the first rows")
     parser.add_argument("--epochs", type=int, default=2)

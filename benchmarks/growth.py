@@ -263,7 +263,9 @@ def draw(report: dict, path: Path) -> None:
 
 def main() -> None:
     """Measure what the command line says."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--stages", nargs="+", choices=sorted(STAGES), default=list(STAGES))
     parser.add_argument("--device", default="cpu", help="of the models")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)

@@ -225,7 +225,9 @@ def version(package):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, help="folder of Beauty.txt and Toys_and_Games.txt")
     parser.add_argument("--scale", action="store_true", help="grow to a million sequences")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)

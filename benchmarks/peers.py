@@ -127,7 +127,9 @@ def clocked(function, *args) -> np.ndarray:
 
 def main() -> None:
     """Measure both in turn."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--rows", type=int, help="only the first rows")
     parser.add_argument("--repeats", type=int, default=3)

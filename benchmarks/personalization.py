@@ -23,7 +23,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.models import Clock, command_line
-from benchmarks.run import PAPER, parse, result_name
+from benchmarks.run import PAPER, data_name, parse, result_name
 from sklearn_dr4sr import DatasetPersonalizer, Sequences
 from sklearn_dr4sr.datasets import load_sequences, make_sequences
 from sklearn_dr4sr.metrics import ndcg_of_ranks, sign_flip_test
@@ -248,7 +248,9 @@ def compared(records):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, help="text file: user, then items in order of time")
     parser.add_argument("--cost", action="store_true")
     parser.add_argument("--planted", action="store_true")
@@ -268,7 +270,7 @@ def main():
     if (args.cost or args.controls) and args.data is None:
         parser.error("--data is needed")
     if args.controls:
-        name = args.data.stem.split("_")[0]
+        name = data_name(args.data)
         controls(args.data, 0, options, RESULTS / f"personalization-{name}.md")
     results = {}
     if args.planted:

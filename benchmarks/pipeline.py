@@ -24,7 +24,9 @@ from sklearn_dr4sr.recommenders import SASRec
 
 def main() -> None:
     """Fit for one epoch (the cost of predicting does not depend on it), then time in turn."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--runs", type=int, default=5)
     args = parser.parse_args()

@@ -96,7 +96,9 @@ def as_text(shares: list[tuple[str, float]]) -> str:
 
 def main() -> None:
     """Profile each stage twice and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--rows", type=int, help="only the first rows")
     parser.add_argument("--window", type=int, default=5)

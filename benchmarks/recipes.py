@@ -13,7 +13,7 @@ from sklearn.frozen import FrozenEstimator
 
 from sklearn_dr4sr import DatasetRegenerator, PatternMiner, SequenceDataset, Sequences
 from sklearn_dr4sr.augmentation import RandomSubsequences, SlidingWindow, TeacherContinuation
-from sklearn_dr4sr.baselines import MarkovChain, SequentialRules, UserKNN
+from sklearn_dr4sr.baselines import MarkovChain, Popularity, SequentialRules, UserKNN
 from sklearn_dr4sr.dataset import PatternTable
 from sklearn_dr4sr.model_selection import LeaveOneOutSplit, leave_one_out
 from sklearn_dr4sr.recommenders import RankBlend, RankStack
@@ -32,6 +32,8 @@ RECIPES = (
     "dr4sr+",
     "taught",
 )
+#: Teachers that are controls: what copies continued without a network are worth.
+UNTRAINED = {"rules": SequentialRules, "popularity": Popularity}
 CACHE = Path(__file__).parent / "cache"
 #: Of a training: what is in a name where it differs.
 DEFAULTS = {
@@ -161,8 +163,10 @@ def teachers(split: LeaveOneOutSplit, seed: int, stages, args, model, generation
     """Named models that teach a generation of students, and the rules.
 
     Backbones of as many seeds as asked for, and the students of the generations before; each is
-    trained once and kept.
+    trained once and kept. Of the controls what they are called for alone.
     """
+    if args.teacher in UNTRAINED:
+        return [(args.teacher, UNTRAINED[args.teacher]())]
     named = []
     for s in range(seed, seed + args.teachers):
         name = backbone_name(args, s)
@@ -189,7 +193,7 @@ def blend(named: list, teacher: str = "blend") -> RankBlend:
 
     Or "auto": the weights that rank the ``y`` best that it is fitted with.
     """
-    equal = [1.0 if name == "rules" else 1 / (len(named) - 1) for name, _ in named]
+    equal = [1.0 if name == "rules" else 1 / max(1, len(named) - 1) for name, _ in named]
     return RankBlend(named, weights="auto" if teacher == "auto" else equal)
 
 

@@ -28,6 +28,7 @@ from torch.nn import functional
 
 import sklearn_dr4sr
 from benchmarks.models import command_line, with_torchs_dropout
+from benchmarks.run import data_name
 from sklearn_dr4sr import DatasetRegenerator, PatternMiner
 from sklearn_dr4sr._torch import isolated
 from sklearn_dr4sr.datasets import load_sequences
@@ -258,7 +259,9 @@ def pretrain(regenerator, data):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--name", help="data set's name; default: from the file")
     parser.add_argument("--window", type=int, help="PatternMiner's; default: 5, Toys 10")
@@ -268,7 +271,7 @@ def main():
     parser.add_argument("--item-embedding", default="sasrec", choices=("sasrec", "random"))
     parser.add_argument("--fitted", type=Path, help="what benchmarks.run has kept in its cache")
     args = parser.parse_args()
-    name = args.name or args.data.stem.split("_")[0]
+    name = args.name or data_name(args.data)
     window = args.window or (10 if name == "Toys" else 5)
     sequences = leave_one_out(load_sequences(args.data)).train
     if args.rows:

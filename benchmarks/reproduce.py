@@ -14,6 +14,7 @@ marked with how many they have. The exit status is 1 if a cell failed.
 from __future__ import annotations
 
 import argparse
+import glob
 import json
 import os
 import subprocess
@@ -302,8 +303,16 @@ class Shelf:
         return self.per_user(Cell(cell.data, cell.model, "backbone"))
 
     def missing(self, cell: Cell) -> str:
-        """Why there is no result."""
-        return "failed" if self.failed.intersection(self.names(cell)) else "not run"
+        """Why there is no result, and what there is of fewer epochs."""
+        if self.failed.intersection(self.names(cell)):
+            return "failed"
+        for seed, name in enumerate(self.names(cell)):
+            stem = glob.escape(name.removesuffix(f"-s{seed}"))
+            for path in sorted(self.folder.glob(f"{stem}-max_epochs=*-s{seed}.json")):
+                record = json.loads(path.read_text())
+                epochs, score = record["parameters"]["max_epochs"], record["test"]["ndcg@20"]
+                return f"not run to its end; {epochs} epochs: {score:.4f}"
+        return "not run"
 
 
 def jobs(wanted: list[Cell], shelf: Shelf, data: Path) -> dict[str, list[str]]:
@@ -518,7 +527,11 @@ def draw_weights(wanted: list[Cell], shelf: Shelf, path: Path) -> None:
 
 def read_arguments() -> argparse.Namespace:
     """Read the command line; ``words`` are for ``benchmarks.run``."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--table", type=int, choices=(2, 3, 4, 5, 6))
     which.add_argument("--figure", type=int, choices=(4, 5, 6, 7))

@@ -45,6 +45,7 @@ from benchmarks.recipes import (
     CACHE,
     DEFAULTS,
     RECIPES,
+    UNTRAINED,
     backbone_name,
     blend,
     checkpoints,
@@ -326,17 +327,17 @@ def recipe_of(record: dict) -> str:
     return ", ".join([*parts, *departures(record.get("parameters", {}))])
 
 
-def table() -> str:
-    """All results as Markdown, the mean over seeds."""
+def table(results: Path = RESULTS) -> str:
+    """All results in a folder as Markdown, the mean over seeds."""
     cells: dict[tuple, list[dict]] = {}
-    for path in sorted(RESULTS.glob("*.json")):
+    for path in sorted(results.glob("*.json")):
         record = json.loads(path.read_text())
         if "recipe" in record and "test" in record:
             key = (record["dataset"], record.get("model", ""), record.get("loss", ""))
             key += (record.get("matched_steps", False),)
             cells.setdefault((*key, recipe_of(record)), []).append(record)
     lines = [
-        "| data | model | loss | matched steps | recipe | R@10 | R@20 | N@10 | N@20 | seeds "
+        "| data | model | loss | matched steps | recipe | R@10 | R@20 | N@10 | N@20 | trainings "
         "| best step | training s |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
@@ -350,9 +351,18 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def data_name(path: Path) -> str:
+    """Name results of a data set: two files must not share one."""
+    return {"Toys_and_Games": "Toys"}.get(path.stem, path.stem)
+
+
 def parse(words: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     parser.add_argument("--data", type=Path, help="text file: user, then items in order of time")
     parser.add_argument("--recipe", choices=("baselines", *RECIPES), default="backbone")
     parser.add_argument("--loss", default="bce")
@@ -377,10 +387,10 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--teacher",
-        choices=["blend", "auto", "stack"],
+        choices=["blend", "auto", "stack", *UNTRAINED],
         default="blend",
         help="of taught: backbones and rules blended, by weights chosen on validation, or "
-        "stacked with neighbours too",
+        "stacked with neighbours too; controls: the rules alone, what is popular",
     )
     parser.add_argument(
         "--generation", type=int, default=1, help="of taught: from 2 on earlier students teach too"
@@ -405,9 +415,9 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
         args = parser.parse_args(words)
     if args.data is None and not args.table:
         parser.error("--data is needed, or --table")
-    if args.teacher == "stack" and args.generation > 1:
-        parser.error("--teacher stack has no further --generation")
-    args.name = args.data and args.data.stem.split("_")[0]
+    if args.teacher in ("stack", *UNTRAINED) and args.generation > 1:
+        parser.error(f"--teacher {args.teacher} has no further --generation")
+    args.name = args.data and data_name(args.data)
     return args
 
 
@@ -415,7 +425,7 @@ def main() -> None:
     """Run what the command line says."""
     args = parse()
     if args.table:
-        print(table())
+        print(table(args.results))
         return
     sequences = load_sequences(args.data)
     split = leave_one_out(sequences[:QUICK_ROWS].compact() if args.quick else sequences)

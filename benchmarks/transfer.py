@@ -51,7 +51,9 @@ def rank_of_test(model, split, items: np.ndarray) -> np.ndarray:
 
 def main() -> None:
     """Train on each recipe, rank, compare."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", required=True)
     parser.add_argument("--recipes", nargs="+", default=["backbone", "mined", "dr4sr"])
     parser.add_argument("--epochs", type=int, default=60, help="passes over the original data")

@@ -1,6 +1,6 @@
 """Retrieve candidates with an index of vectors in place of scoring the whole catalogue.
 
-pip install "sklearn-dr4sr[integrations]" && python examples/index_search.py
+pip install -e ".[integrations]" && python examples/index_search.py
 python examples/index_search.py --index voyager --items 20000
 
 The score of an item is an inner product, ``query_embeddings(X) @ item_embeddings_.T``: what faiss,

@@ -1,6 +1,6 @@
 """Search the hyper-parameters of the whole path with Optuna, and go on after a kill.
 
-pip install "sklearn-dr4sr[integrations]" && python examples/optuna_search.py --trials 6
+pip install -e ".[integrations]" && python examples/optuna_search.py --trials 6
 python examples/optuna_search.py --trials 6 --storage sqlite:///study.db  # may be killed and rerun
 
 Every trial that has finished stands in the storage; pre-trainings and mined patterns stand in

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .sequences import Sequences, as_sequences, positions_in
+from .sequences import Sequences, as_sequences, check_one_kind, positions_in
 
 __all__ = ["as_ids", "codes_of", "long_table", "read_table", "row_ids"]
 
@@ -171,4 +171,8 @@ def codes_of(name: str, ids: Any, items: np.ndarray) -> np.ndarray:
         As :func:`as_ids`.
     """
     sequences = as_ids(name, ids)
+    try:
+        check_one_kind(sequences.items, items)
+    except TypeError as error:
+        raise TypeError(f"{name}: {error}") from None
     return positions_in(items, sequences.items)[sequences.codes]

@@ -175,7 +175,7 @@ class Checkpoint(Callback):
             "optimizer": net.optimizer_.state_dict(),
             "extra": net.extra_state(),
             "loader": net._loader.state_dict(),
-            "history": _plain(net.history.to_list()),
+            "history": [_plain_epoch(epoch) for epoch in net.history.to_list()],
             "callbacks": {name: _callback_state(callback) for name, callback in net.callbacks_},
             "rng": torch.get_rng_state(),
         }
@@ -203,7 +203,7 @@ def fingerprint(*parts: Any) -> str:
     return joblib.hash((__version__, *(_named(part) for part in parts)))
 
 
-def check_checkpoint(directory: Any, random_state: Any) -> None:
+def check_checkpoint(directory: Any, random_state: Any, owner: str = "") -> None:
     """Check ``checkpoint_dir``, which needs a seed: no other would make the same training again.
 
     Raises
@@ -218,7 +218,7 @@ def check_checkpoint(directory: Any, random_state: Any) -> None:
     check_path("checkpoint_dir", directory)
     if not isinstance(random_state, (int, np.integer)):
         raise ValueError(
-            f"checkpoint_dir={os.fspath(directory)!r} needs an integer random_state, got "
+            f"checkpoint_dir={os.fspath(directory)!r} needs an integer random_state{owner}, got "
             f"{random_state!r}: without it no second fit is the same as the first"
         )
 
@@ -307,10 +307,22 @@ def _callback_state(callback: Callback) -> dict[str, Any]:
     return state
 
 
+def _plain_epoch(epoch: dict[str, Any]) -> dict[str, Any]:
+    for key, value in epoch.items():
+        try:
+            _plain(value)
+        except TypeError:
+            raise TypeError(
+                f"history[{key!r}]: a checkpoint keeps numbers, texts, arrays and lists of them, "
+                f"got {value!r:.80}; keep it elsewhere, or fit without checkpoint_dir"
+            ) from None
+    return _plain(epoch)
+
+
 def _plain(value: Any) -> Any:
     """Copy of containers and numbers as ``torch.load(weights_only=True)`` takes them."""
-    if isinstance(value, np.generic):
-        return value.item()
+    if isinstance(value, (np.generic, np.ndarray)):
+        value = value.tolist()
     if value is None or isinstance(value, (bool, int, float, str, torch.Tensor)):
         return value
     if isinstance(value, dict):

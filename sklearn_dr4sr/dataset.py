@@ -11,7 +11,7 @@ import numpy as np
 from ._distinct import distinct
 from .exchange import Exchange
 from .patterns import ORIGINS, PatternTable, flatten
-from .sequences import Sequences, as_sequences, ranges
+from .sequences import Sequences, as_sequences, check_one_kind, ranges
 
 __all__ = ["ORIGINS", "PatternTable", "SequenceDataset", "as_dataset"]
 
@@ -53,8 +53,9 @@ class SequenceDataset(Exchange):
 
     Raises
     ------
-    ValueError
-        If patterns, source and weights do not fit together.
+    ValueError, TypeError
+        If patterns, source, origin and weights do not fit together; if ids are integers in the
+        histories and strings in the patterns, or the other way round.
 
     Examples
     --------
@@ -77,12 +78,17 @@ class SequenceDataset(Exchange):
         self._table: PatternTable | None = None
         self._make: Callable[[], PatternTable | tuple[PatternTable, Any]] | None = None
         self._weights: np.ndarray | None = None
+        described = source is not None or not (isinstance(origin, str) and origin == "original")
+        if described and (
+            patterns is None or callable(patterns) or isinstance(patterns, PatternTable)
+        ):
+            raise ValueError("source and origin are of patterns that are given as sequences")
         if patterns is None:
             patterns = PatternTable.of(self.histories, np.arange(len(self.histories)))
         if callable(patterns):
             self._make = patterns
         elif isinstance(patterns, PatternTable):
-            self._table = patterns
+            self._table = self._checked_table(patterns)
         else:
             self._table = self._tabulate(as_sequences(patterns), source, origin)
         if weights is not None:
@@ -96,7 +102,12 @@ class SequenceDataset(Exchange):
                     "the row of each pattern"
                 )
             source = np.arange(len(patterns))
-        return PatternTable.checked(patterns, len(self.histories), source, origin)
+        table = PatternTable.checked(patterns, len(self.histories), source, origin)
+        return self._checked_table(table)
+
+    def _checked_table(self, table: PatternTable) -> PatternTable:
+        check_one_kind(table.sequences.items, self.histories.items)
+        return table.check(len(self.histories))
 
     def _checked_weights(self, weights: Any) -> np.ndarray:
         lengths = self.patterns.lengths
@@ -128,7 +139,7 @@ class SequenceDataset(Exchange):
             table, weights = made if isinstance(made, tuple) else (made, None)
             if not isinstance(table, PatternTable):
                 raise TypeError(f"patterns: the callable must return a PatternTable, got {made!r}")
-            self._table, self._make = table, None
+            self._table, self._make = self._checked_table(table), None
             if weights is not None:
                 self._weights = self._checked_weights(weights)
         return self._table
@@ -300,6 +311,21 @@ class SequenceDataset(Exchange):
         )
         weighted = "" if self._weights is None else ", weighted"
         return f"SequenceDataset({len(self)} rows, {patterns}{weighted})"
+
+
+def left_out(dataset: SequenceDataset, used: tuple[str, ...]) -> list[str]:
+    """Name the weights and the patterns that a step does not use, for its warning.
+
+    Parameters
+    ----------
+    dataset : SequenceDataset
+    used : tuple of str
+        Origins of the patterns that the step reads, or makes anew.
+    """
+    origins = dataset.origin[~np.isin(dataset.origin, used)]
+    counts = zip(*np.unique(origins, return_counts=True), strict=True)
+    named = [f"{count} {origin} patterns" for origin, count in counts]
+    return named + ([] if dataset.weights is None else ["the weights"])
 
 
 def as_dataset(X: Any) -> SequenceDataset:

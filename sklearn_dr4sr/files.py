@@ -265,9 +265,9 @@ def _ids_of(texts: list[str]) -> np.ndarray:
 
 def is_integer(text: str) -> bool:
     """Whether a text is an integer id; one with leading zeros is not, or "01" would become "1"."""
-    return (
-        text.isascii() and text.isdigit() and len(text) < 19 and (text[0] != "0" or len(text) == 1)
-    )
+    if not (text.isascii() and text.isdigit() and (text[0] != "0" or len(text) == 1)):
+        return False
+    return len(text) < 19 or (len(text) == 19 and int(text) < 2**63)
 
 
 class _TimeError(Exception):

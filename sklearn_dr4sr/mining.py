@@ -16,7 +16,7 @@ from ._parameters import check_choice, check_flag, check_jobs, check_number, che
 from ._progress import tracked
 from .dataset import PatternTable, SequenceDataset
 from .ranking import SequenceInput, whole
-from .sequences import Sequences, as_items, as_sequences
+from .sequences import Sequences, as_items, as_sequences, check_one_kind
 
 __all__ = ["PatternMiner", "match_patterns"]
 
@@ -195,6 +195,7 @@ class PatternMiner(SequenceInput, TransformerMixin, BaseEstimator):
         check_is_fitted(self, "patterns_")
         self._check_parameters()
         histories = as_sequences(self._read(X))
+        check_one_kind(histories.items, self.patterns_.items)
         window = self.window_size if self.matching == "window" else None
         make = partial(
             _own_patterns,

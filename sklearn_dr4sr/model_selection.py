@@ -183,8 +183,12 @@ def _flat_times(rows: Sequences, times: Any) -> np.ndarray:
         raise ValueError(
             f"times: expected one for each of {len(rows.codes)} interactions, got {when.shape}"
         )
-    if when.dtype.kind not in "iufmMOU":  # an empty structured array as well
+    if when.dtype.kind not in "iufmMO":  # texts, which sort "10" before "2"; structured arrays
         raise ValueError(f"times: expected numbers or dates, got the dtype {when.dtype}")
+    if when.dtype == object:
+        for row, time in zip(rows.rows.tolist(), when, strict=True):
+            if isinstance(time, (str, bytes)):
+                raise ValueError(f"row {row}: expected a number or a date, got the text {time!r}")
     unknown = when != when  # NaN and NaT
     if unknown.any():
         raise ValueError(f"row {rows.rows[int(unknown.argmax())]}: a time is missing (NaN or NaT)")

@@ -58,18 +58,16 @@ def read_parquet(path: str | PathLike) -> tuple[Sequences, PatternTable, np.ndar
             values = _checked(pa, path, name, fields[name])
             flat[name] = _column(pa, path, {name: values.flatten()}, name, dtype)
             lengths[name] = values.value_lengths().to_numpy()
+    support = _column(pa, path, fields, "support", np.int64)
+    memory = _column(pa, path, fields, "memory", np.int8)
     try:
         for name, given in lengths.items():
             check_lengths(name, given, sequences.lengths)
         table = PatternTable.checked(sequences, len(histories), source, origin)
+        table = replace(table, support=support, memory=memory, generative=flat.get("generative"))
+        table.check(len(histories))
     except ValueError as error:
         raise ValueError(f"{path}, {error}") from None
-    table = replace(
-        table,
-        support=_column(pa, path, fields, "support", np.int64),
-        memory=_column(pa, path, fields, "memory", np.int8),
-        generative=flat.get("generative"),
-    )
     return histories, table, flat.get("weights")
 
 

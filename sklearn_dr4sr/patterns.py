@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ._parameters import check_choice
+from ._parameters import COUNT, check_choice
 from .sequences import Sequences, ranges
 
 __all__ = ["ORIGINS", "PatternTable", "check_lengths", "flatten"]
@@ -107,6 +107,36 @@ class PatternTable:
             _checked_origin(origin, len(sequences)),
         )
 
+    def check(self, n_rows: int) -> PatternTable:
+        """Raise ValueError unless all columns fit the patterns, and the rows of a data set.
+
+        Examples
+        --------
+        >>> from sklearn_dr4sr import Sequences
+        >>> from sklearn_dr4sr.patterns import PatternTable
+        >>> PatternTable.of(Sequences([[1, 2], [3]]), [0, 2]).check(2)
+        Traceback (most recent call last):
+          ...
+        ValueError: source: rows must lie in 0 .. 1, got 2 for pattern 1
+        """
+        _checked_source(self.source, len(self), n_rows)
+        for name, low, high in _LIMITS:
+            values = getattr(self, name)
+            if values.shape != (len(self),):
+                raise ValueError(f"{name}: expected {len(self)} numbers, got shape {values.shape}")
+            outside = (values < low) | (values > high)
+            if outside.any():
+                at = int(outside.argmax())
+                raise ValueError(
+                    f"pattern {at}: {name} must lie in {low} .. {high}, got {values[at]}"
+                )
+        if self.is_generative.shape != self.sequences.codes.shape:
+            raise ValueError(
+                f"generative: expected a mark for each of the {len(self.sequences.codes)} pattern "
+                f"items, got shape {self.is_generative.shape}"
+            )
+        return self
+
     @classmethod
     def concatenate(cls, parts: list[PatternTable]) -> PatternTable:
         """Merge tables row by row: all patterns of row 0, then of row 1, ..., parts in order.
@@ -167,6 +197,13 @@ class PatternTable:
             self.memory[key],
             None if self.generative is None else self.take_items(self.generative, key),
         )
+
+
+_LIMITS = (
+    ("origin", 0, len(ORIGINS) - 1),
+    ("support", 0, COUNT),
+    ("memory", -1, np.iinfo(np.int8).max),
+)
 
 
 def check_lengths(name: str, given: np.ndarray, lengths: np.ndarray) -> None:

@@ -369,12 +369,16 @@ class BaseRecommender(SequenceInput, BaseEstimator):
         order: np.ndarray | None = None,
     ) -> Iterator[tuple[int, T]]:
         """Work on as many rows at once as the scores of are a bounded chunk."""
-        rows = max(1, CHUNK_SIZE // max(1, len(histories.items)))
+        rows = max(1, CHUNK_SIZE // max(1, self._row_cost(len(histories.items))))
 
         def part(start: int, stop: int) -> T:
             return work(histories[start:stop])
 
         return in_chunks(len(histories), rows, part, order)
+
+    def _row_cost(self, n_items: int) -> int:
+        """Numbers that scoring a history takes, about: what is scored at once depends on it."""
+        return n_items
 
     def _check_parameters(self) -> None:
         """Raise ValueError on a parameter out of range; subclasses extend it."""

@@ -164,6 +164,11 @@ class Sequences(Sequence):
     def recode(self, items: np.ndarray) -> Sequences:
         """Express the rows in another (sorted) vocabulary; items that it lacks are skipped.
 
+        Raises
+        ------
+        TypeError
+            If the ids of one are integers and of the other strings: none would be known.
+
         Examples
         --------
         >>> import numpy as np
@@ -173,6 +178,7 @@ class Sequences(Sequence):
         """
         if items is self.items:
             return self
+        check_one_kind(self.items, items)
         translation = positions_in(items, self.items)
         codes = translation[self.codes] if len(self.codes) else self.codes
         known = codes >= 0
@@ -431,11 +437,22 @@ def distinct_ids(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return items, (np.cumsum(known, dtype=np.int64) - 1)[ids]
 
 
+def check_one_kind(items: np.ndarray, known: np.ndarray) -> None:
+    """Raise TypeError if the ids of one are integers and those of the other strings."""
+    if len(items) and len(known) and (items.dtype == object) != (known.dtype == object):
+        one, other = items.tolist()[0], known.tolist()[0]
+        raise TypeError(
+            f"item ids such as {one!r} where those that are known are such as {other!r}: integers "
+            "and strings are never equal"
+        )
+
+
 def positions_in(items: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Position of each wanted id in the sorted ``items``, -1 where it is not among them."""
-    if len(items) == 0 or len(wanted) == 0:
+    of_text = items.dtype == object
+    if len(items) == 0 or len(wanted) == 0 or of_text != (wanted.dtype == object):
         return np.full(len(wanted), -1, dtype=np.int64)
-    if items.dtype != object and wanted.dtype != object:
+    if not of_text or len(wanted) * 16 < len(items):  # few texts: not worth a dict of all items
         at = np.searchsorted(items, wanted).clip(max=len(items) - 1)
         return np.where(items[at] == wanted, at, -1)
     place = {item: code for code, item in enumerate(items.tolist())}
@@ -461,7 +478,11 @@ def _from_padded(X: np.ndarray) -> Sequences:
                 f"holds numbers, zero-padded, got {_short(X.ravel()[numbers.index(False)])}; "
                 + _LOG_ADVICE
             )
-        X = X.astype(float)
+        whole = np.array([is_integer(v) for v in X.ravel().tolist()]).reshape(X.shape)
+        large = np.zeros(X.shape, dtype=bool)
+        large[whole] = [not -(2**63) <= v < 2**63 for v in X[whole].tolist()]
+        _reject(large, X, "item ids must lie in 0 .. 2**63 - 1")
+        X = X.astype(np.int64 if whole.all() else float)  # float would merge large ids
     if X.dtype.kind not in "iuf":
         raise TypeError(
             f"a 2-D array must hold zero-padded integers, got the dtype {X.dtype}; "

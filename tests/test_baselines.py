@@ -379,3 +379,14 @@ def test_figures_on_real_data(data, model, expected, request):
     if isinstance(expected, list):
         expected = dict(zip(METRICS, expected, strict=True))
     assert {name: scores[name] for name in expected} == pytest.approx(expected, abs=1e-4)
+
+
+def test_popularity_orders_equal_scores_only_however_small_they_are():
+    rows = [[9, 1], [9, 2], [9, 2], [9, 3]] + [[1, 5]] * 3000
+    wanted = SequentialRules(exclude_seen=False).fit(rows).predict([[9]], k=3)
+    tiny = SequentialRules(source_exponent=-3, target_exponent=-3, exclude_seen=False).fit(rows)
+    row = tiny._matrix.toarray()[tiny.items_.tolist().index(9)]
+    assert 0 < row[row > 0].min() < 1e-9
+    best = tiny.items_[np.argsort(-row, kind="stable")[:3]]
+    assert tiny.predict([[9]], k=3)[0].tolist() == best.tolist() == [3, 2, 1]
+    assert wanted[0].tolist() == [2, 3, 1]

@@ -86,6 +86,7 @@ def test_every_option_that_changes_a_result_is_in_its_name():
         ["--teachers", "2"],
         ["--generation", "2"],
         ["--teacher", "stack"],
+        ["--teacher", "popularity"],
         ["--teacher", "auto"],
     ]
     named = {}
@@ -272,6 +273,10 @@ def test_a_table_of_made_results(tmp_path):
     assert dr4sr["rules N@20"] == "0.0611"
     assert (plus["recipe"], plus["N@20"], plus["paper N@20"]) == ("dr4sr+, defaults", "failed", "")
     assert reproduce.statistics(cells[2:], shelf).splitlines()[-1].count("failed") == 1
+    fewer = shelf.name(cells[0], 1).replace("-s1", "-max_epochs=60-s1")
+    made_result(tmp_path, fewer, 0.125, [1], parameters={"max_epochs": 60})
+    (tmp_path / f"{shelf.name(cells[0], 0)}.json").unlink()
+    assert "| not run to its end; 60 epochs: 0.1250 |" in reproduce.render(cells, shelf)
 
 
 def test_table_2_has_the_size_of_the_default_data_set_whatever_trained_on_it(tmp_path):

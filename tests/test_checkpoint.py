@@ -9,15 +9,16 @@ import sys
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from skorch.callbacks import Callback, LRScheduler
 
 from sklearn_dr4sr import DatasetPersonalizer, DatasetRegenerator, PatternMiner, checkpoint
-from sklearn_dr4sr.baselines import MELT
+from sklearn_dr4sr.baselines import MELT, MarkovChain
 from sklearn_dr4sr.datasets import make_sequences
 from sklearn_dr4sr.model_selection import leave_one_out
-from sklearn_dr4sr.recommenders import CL4SRec, GRU4Rec, SASRec
+from sklearn_dr4sr.recommenders import CL4SRec, GRU4Rec, RankBlend, RankStack, SASRec
 
 TINY = {"embedding_dim": 4, "hidden_dim": 4, "max_epochs": 5, "batch_size": 32, "device": "cpu"}
 SPLIT = leave_one_out(make_sequences(90, 25, random_state=0))
@@ -452,3 +453,94 @@ def test_a_state_of_the_branches_that_does_not_fit_is_refused(tmp_path):
         checkpoint.write(path, state)
         with pytest.raises(ValueError, match="whose state does not fit"):
             melt(fitted, checkpoint_dir=tmp_path).fit(SPLIT.train)
+
+
+class KillAt(Callback):
+    """Count the epochs that begin; at one of them, end the process."""
+
+    begun = 0
+
+    def __init__(self, at):
+        self.at = at
+
+    def on_epoch_begin(self, net, **kwargs):
+        KillAt.begun += 1
+        if KillAt.begun == self.at:
+            raise Killed
+
+
+def killed_and_run_again(make, at, n_epochs):
+    """What is killed at the epoch ``at`` of ``n_epochs`` begins only what is left of them anew."""
+    KillAt.begun = 0
+    with pytest.raises(Killed):
+        make(at).fit(SPLIT.train)
+    KillAt.begun = 0
+    resumed = make(0).fit(SPLIT.train)
+    assert KillAt.begun == n_epochs - at + 1
+    return resumed
+
+
+@pytest.mark.parametrize("at", [3, 8])
+def test_members_of_one_class_resume_each_from_a_file_of_its_own(at, tmp_path):
+    def make(at, directory=tmp_path):
+        callbacks = [KillAt(at)]
+        pairs = [
+            (name, sasrec(callbacks=callbacks, checkpoint_dir=directory, random_state=seed))
+            for seed, name in enumerate(("first", "second"))
+        ]
+        return RankBlend([*pairs, ("chain", MarkovChain())])
+
+    resumed, whole = killed_and_run_again(make, at, 10), make(0, None).fit(SPLIT.train)
+    for name in ("first", "second"):
+        assert_same(resumed.named_estimators_[name], whole.named_estimators_[name])
+        assert resumed.named_estimators_[name].checkpoint_dir == tmp_path
+    assert not list(tmp_path.rglob("*.checkpoint"))
+
+
+@pytest.mark.parametrize("at", [3, 8])
+def test_both_fits_of_a_stack_resume(at, tmp_path):
+    def make(at, directory=tmp_path):
+        member = sasrec(callbacks=[KillAt(at)], checkpoint_dir=directory)
+        return RankStack([("model", member), ("chain", MarkovChain())], random_state=0)
+
+    resumed, whole = killed_and_run_again(make, at, 10), make(0, None).fit(SPLIT.train)
+    assert_same(resumed.named_estimators_["model"], whole.named_estimators_["model"])
+    assert (resumed.predict(SPLIT.history) == whole.predict(SPLIT.history)).all()
+    assert not list(tmp_path.rglob("*.checkpoint"))
+
+
+def test_a_recommender_within_is_told_by_what_it_depends_on(tmp_path):
+    def fit(callbacks=(), **parameters):
+        # a callback is an object, of which a text holds the address
+        inner = sasrec(callbacks=[Kill(9)], max_epochs=2, **parameters)
+        outer = regenerator(item_embedding=inner, checkpoint_dir=tmp_path, callbacks=callbacks)
+        return outer.fit(MINED)
+
+    with pytest.raises(Killed):
+        fit([Kill(2)])
+    with pytest.raises(ValueError, match="other parameters"):
+        fit(lr=0.5)
+    fit(verbose=0)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_callback_may_record_arrays_but_no_objects(tmp_path):
+    found = []
+
+    class Record(Callback):
+        def __init__(self, value):
+            self.value = value
+
+        def on_epoch_end(self, net, **kwargs):
+            net.history.record("norms", self.value)
+            found[:] = [epoch["norms"] for epoch in net.history.to_list()]
+
+    def record(value):
+        return sasrec(callbacks=[Record(value)], checkpoint_dir=tmp_path)
+
+    with pytest.raises(Killed):
+        sasrec(callbacks=[Record(np.ones(2)), Kill(2)], checkpoint_dir=tmp_path).fit(SPLIT.train)
+    record(np.ones(2)).fit(SPLIT.train)
+    assert list(map(list, found)) == [[1.0, 1.0]] * 5
+    with pytest.raises(TypeError, match=r"history\['norms'\]: a checkpoint keeps .* got <object"):
+        record(object()).fit(SPLIT.train)

@@ -168,6 +168,10 @@ def test_text_round_trip(tmp_path, ids):
     assert [line.split()[0] for line in path.read_text().splitlines()] == ["0", "2", "2"]
 
 
+def table(source=(0, 1), **columns):
+    return PatternTable.of(Sequences([[1, 2], [3]]), source, **{"origin": [0, 1], **columns})
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -187,11 +191,33 @@ def test_text_round_trip(tmp_path, ids):
         ({"origin": "x", "patterns": HISTORIES}, "origin must be one of .* got 'x'"),
         ({"patterns": [[1], [2], [-3]]}, "row 2, position 0: .*got -3"),
         ({"origin": ["mined"] * 3, "patterns": [[1], [2], [3]], "source": [0]}, "source"),
+        ({"origin": "mined"}, "source and origin are of patterns that are given as sequences"),
+        ({"source": [0, 1, 2]}, "source and origin are of patterns that are given as sequences"),
+        ({"patterns": table(), "origin": "mined"}, "source and origin are of patterns"),
+        ({"patterns": table(source=[1, 0])}, "pattern 1 is of row 0, after .* row 1"),
+        ({"patterns": table(source=[0, 3])}, r"0 \.\. 2, got 3 for pattern 1"),
+        ({"patterns": table(origin=[0, 4])}, r"pattern 1: origin must lie in 0 \.\. 3, got 4"),
+        ({"patterns": table(support=[-1, 0])}, "pattern 0: support must lie in 0 .*, got -1"),
+        (
+            {"patterns": table(memory=[-1, -7])},
+            r"pattern 1: memory must lie in -1 \.\. 127, got -7",
+        ),
+        ({"patterns": table(memory=[-1])}, r"memory: expected 2 numbers, got shape \(1,\)"),
+        ({"patterns": table(generative=np.zeros(2, bool))}, "each of the 3 pattern items"),
     ],
 )
 def test_what_does_not_fit_is_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         SequenceDataset(HISTORIES, **arguments)
+    if isinstance(arguments.get("patterns"), PatternTable) and "origin" not in arguments:
+        late = SequenceDataset(HISTORIES, lambda: arguments["patterns"])
+        with pytest.raises(ValueError, match=message):
+            late.table  # noqa: B018
+
+
+def test_ids_of_two_kinds_are_refused():
+    with pytest.raises(TypeError, match="such as 'a' where those that are known are such as 1"):
+        SequenceDataset([[1, 2]], [["a", "b"]])
 
 
 def test_bad_histories_are_named():

@@ -240,3 +240,10 @@ def test_order_of_lines_and_columns_does_not_matter(tmp_path):
         )
     )
     assert load_sequences(one) == load_sequences(two)
+
+
+def test_ids_of_19_digits_are_integers_where_int64_holds_them(tmp_path):
+    for largest, kind in ((2**63 - 1, int), (2**63, str)):
+        path = tmp_path / f"{kind.__name__}.txt"
+        path.write_text(f"u {largest} 5\n")
+        assert list(load_sequences(path)) == [[kind(largest), kind(5)]]

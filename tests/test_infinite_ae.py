@@ -286,3 +286,16 @@ def test_figures_on_a_part_of_real_data(beauty):
     ]
     assert found[0] == pytest.approx(found[1], abs=1e-3)
     assert found[0]["recall@20"] > 0.01
+
+
+def test_candidates_are_validated_as_the_model_ranks():
+    rows = make_sequences(80, 20, random_state=0)
+    y = [row[0] for row in rows]  # what a row holds already
+    candidates = (0.1, 10.0)
+    model = InfiniteAutoencoder(l2=candidates, exclude_seen=False).fit(rows, y)
+    alone = {
+        l2: InfiniteAutoencoder(l2=l2, exclude_seen=False).fit(rows).score(rows, y)
+        for l2 in candidates
+    }
+    assert model.validation_ndcg_ == pytest.approx(alone, abs=2e-3)
+    assert min(alone.values()) > 0

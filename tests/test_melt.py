@@ -323,3 +323,13 @@ def test_errors(split):
     ]:
         with pytest.raises(ValueError, match=f"^{name} must be .* got {bad!r}$"):
             MELT(**{name: bad}).fit([[1, 2]])
+
+
+def test_the_default_recommender_is_validated_as_melt_ranks():
+    rows = make_sequences(60, 20, random_state=0)
+    y = [row[0] for row in rows]
+    model = MELT(exclude_seen=False, max_epochs=1, random_state=0)
+    base = model._base().set_params(max_epochs=1)
+    assert not base.exclude_seen
+    assert MELT(base, exclude_seen=False, max_epochs=1, random_state=0).fit(rows, y).score(rows, y)
+    assert base.fit(rows, y).history_[0]["valid_ndcg"] > 0

@@ -162,7 +162,9 @@ STRUCTURED = np.dtype([("day", int), ("hour", int)])
         ([[1], [2, 3]], [[1], [2, 3], [4]], ValueError, "times has 3 rows, sequences has 2"),
         ([[1], [2, 3]], [[1], 2], TypeError, "row 1: expected its times, got 2"),
         ([[1], [2]], [{}, {1: [2]}], TypeError, "times: they do not compare|numbers or dates"),
-        ([[1], [2, 3]], [1, "b", None], TypeError, "times: they do not compare with each other"),
+        ([[1], [2, 3]], [1, None, 3], TypeError, "times: they do not compare with each other"),
+        ([[1], [2, 3]], [1, "b", None], ValueError, "row 1: expected a number or .* the text 'b'"),
+        ([[1, 2]], [["9", "10"]], ValueError, "expected numbers or dates, got the dtype <U2"),
         ([[1, 2]], [1 + 2j, 3j], ValueError, "numbers or dates, got the dtype complex"),
     ],
 )

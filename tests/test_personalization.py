@@ -508,6 +508,17 @@ def test_the_features_that_patterns_have(sequences):
     assert len(np.unique(weighted.weights)) > 2
 
 
+def test_features_come_in_one_order(sequences):
+    data = PatternMiner(window_size=3).fit_transform(sequences)
+    names = ("pattern_margin", "origin", "support")
+    weights = [
+        personalizer(features=features).fit(data).transform(data).weights
+        for features in (names, names[::-1], set(names))
+    ]
+    np.testing.assert_array_equal(weights[0], weights[1])
+    np.testing.assert_array_equal(weights[0], weights[2])
+
+
 # --- estimator and Pipeline ---------------------------------------------------------------------
 
 

@@ -294,3 +294,29 @@ def test_weights_stay_with_their_items():
 
     RankStack([("chain", Chain())], final_estimator=Recorder(), n_candidates=2).fit(given)
     assert seen == [[1, 2, 4, 5, 6, 8], weights.tolist()]
+
+
+def test_equal_odds_rank_as_the_first_stage():
+    few = leave_one_out(make_sequences(40, 30, random_state=0))  # too few rows for any split
+    stack = RankStack([("rules", SequentialRules()), ("knn", UserKNN())], random_state=0)
+    stack.set_params(n_candidates=15).fit(few.train)
+    assert stack.final_estimator_ is not None
+    blend = RankBlend(stack.estimators).fit(few.train)
+    np.testing.assert_array_equal(
+        stack.predict(few.history, k=15), blend.predict(few.history, k=15)
+    )
+
+
+def test_items_of_a_history_come_after_the_candidates_in_the_blend_s_order(split):
+    stack = RankStack(COUNTS, n_candidates=6, labels="y", random_state=0)
+    stack.fit(split.train, split.validation)
+    blend = RankBlend(COUNTS).fit(split.train)
+    for history in split.history[:20]:
+        scores = dict(zip(stack.items_, stack.decision_function([history])[0], strict=True))
+        first = dict(zip(blend.items_, blend.decision_function([history])[0], strict=True))
+        lowest = min(scores[item] for item in blend.predict([history], k=6)[0])
+        seen = sorted(set(history), key=lambda item: -first[item])
+        assert lowest > max(scores[item] for item in seen)
+        ordered = [scores[item] for item in seen]
+        assert ordered == sorted(ordered, reverse=True)
+        assert len(set(ordered)) == len({first[item] for item in seen})

@@ -12,6 +12,7 @@ import sklearn_dr4sr.ranking as ranking
 from sklearn_dr4sr.baselines import MarkovChain, Popularity
 from sklearn_dr4sr.metrics import recall_at_k
 from sklearn_dr4sr.ranking import BaseRecommender, top_k
+from sklearn_dr4sr.recommenders import RankBlend
 
 
 class Constant(BaseRecommender):
@@ -150,3 +151,30 @@ def test_width_is_noted_for_matrices_only():
     model = Popularity().fit(np.array([[1, 2, 0], [3, 1, 2]]))
     assert model.n_features_in_ == 3
     assert not hasattr(model.fit([[1, 2]]), "n_features_in_")
+
+
+def test_ids_of_another_kind_are_not_taken_for_unknown_ones():
+    model = MarkovChain().fit([[1, 2], [2, 3]])
+    with pytest.raises(TypeError, match="such as '1' where those that are known are such as 1"):
+        model.predict([["1"], ["2"]])
+    with pytest.raises(TypeError, match="exclude: item ids such as '2'"):
+        model.recommend([[1]], k=2, exclude=["2"])
+    assert model.predict([[], [9]], k=1).tolist() == [[2], [2]]
+
+
+def test_rows_at_once_depend_on_what_a_row_costs(monkeypatch):
+    at_once = []
+
+    class Costly(Constant):
+        def _row_cost(self, n_items):
+            return 10 * n_items
+
+        def _scores(self, histories):
+            at_once.append(len(histories))
+            return super()._scores(histories)
+
+    monkeypatch.setattr(ranking, "CHUNK_SIZE", 100)
+    for model in (Costly(), RankBlend([("costly", Costly())]).set_params(transforms=["none"])):
+        at_once.clear()
+        model.fit([[1, 2], [2, 1]]).predict([[1]] * 12, k=1)
+        assert at_once == [5, 5, 2]

@@ -688,3 +688,18 @@ def test_verbose_says_how_long_still(sequences, capsys):
     assert last.split()[1] == "0.0000"  # no epoch is left after the last
     small().fit(sequences)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("loss", ["bce", "ce"])
+def test_double_precision_by_default(loss):
+    rows = make_sequences(40, 12, random_state=0)
+    data = SequenceDataset(rows, weights=np.ones(len(rows.codes)))
+    torch.set_default_dtype(torch.float64)
+    try:
+        model = SASRec(loss=loss, max_epochs=1, embedding_dim=8, random_state=0).fit(data)
+        ranked = model.predict([[1, 2], []], k=3)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert model.net_.module_.item_embedding.weight.dtype == torch.float64
+    popular = model.items_[np.argsort(-model.popularity_, kind="stable")[:3]]
+    assert ranked[1].tolist() == popular.tolist()

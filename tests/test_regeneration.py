@@ -710,3 +710,20 @@ def test_bad_input(data):
     long = SequenceDataset([[1, 2, 3]], [[1, 2, 3]], origin="mined")
     with pytest.raises(ValueError, match="max_pattern_length=2"):
         small(max_pattern_length=2).fit(long)
+
+
+def test_what_is_not_made_use_of_is_told(data, fitted):
+    weighted = SequenceDataset(data.histories, data.table, np.ones(len(data.patterns.codes)))
+    with pytest.warns(UserWarning, match="drops the weights of X"):
+        made = fitted.transform(weighted).deduplicate()
+    assert made.patterns == fitted.transform(data).patterns
+    with pytest.warns(UserWarning, match=r"drops \d+ regenerated patterns of X"):
+        fitted.transform(made).table  # noqa: B018
+
+
+def test_item_embeddings_that_do_not_serve_are_named(data):
+    with pytest.raises(TypeError, match="with item_embeddings_, got MarkovChain, which learns"):
+        small(item_embedding=MarkovChain()).fit(data)
+    other = SASRec(embedding_dim=16, max_epochs=1).fit([["a", "b"], ["b", "a"]])
+    with pytest.raises(ValueError, match="item_embedding was fitted on other items"):
+        small(item_embedding=other).fit(data)

@@ -264,8 +264,10 @@ class TestOperations:
         assert made.codes.tolist() == [3, 1]
         assert made[0] == [5, 3]
 
-    def test_recode_between_integers_and_text_knows_nothing(self):
-        assert list(Sequences([[5, 3], []]).recode(Sequences([["5"]]).items)) == [[], []]
+    def test_recode_between_integers_and_text_is_an_error(self):
+        with pytest.raises(TypeError, match="such as 3 where those that are known are such as '5'"):
+            Sequences([[5, 3], []]).recode(Sequences([["5"]]).items)
+        assert list(Sequences([[], []]).recode(Sequences([["5"]]).items)) == [[], []]
 
     @given(any_rows, st.data())
     def test_compact_keeps_rows_and_drops_items(self, rows, data):
@@ -386,7 +388,8 @@ class TestHeldOutItems:
             as_items(sparse.csr_array(np.ones((2, 1))), 2)
 
 
-@given(st.lists(integers, unique=True), st.lists(integers), st.booleans())
+@given(st.lists(integers, unique=True, max_size=60), st.lists(integers), st.booleans())
+@example(list(range(40)), [3, 99], True)
 def test_positions_in(known, wanted, as_text):
     items, wanted = np.array(sorted(known), dtype=np.int64), np.array(wanted, dtype=np.int64)
     if as_text:
@@ -465,12 +468,13 @@ def test_the_hash_of_rows_stays_what_it_was(rows, known):
     assert Sequences(rows).describe()["hash"] == known
 
 
-def test_a_miner_of_numbers_takes_rows_of_texts():
-    """What it lacks is skipped: the rows keep their histories."""
+def test_numbers_and_texts_do_not_mix():
     from sklearn_dr4sr import PatternMiner
 
-    data = PatternMiner().fit([[1, 2], [1, 2]]).transform([["a", "b"], []])
-    assert list(data.patterns) == [["a", "b"], []]
+    miner = PatternMiner().fit([[1, 2], [1, 2]])
+    with pytest.raises(TypeError, match="integers and strings are never equal"):
+        miner.transform([["a", "b"], []])
+    assert list(miner.transform([[], []]).patterns) == [[], []]  # of neither kind
     with pytest.raises(TypeError, match="all int or all str"):
         Sequences.concatenate([Sequences([[1]]), Sequences([["a"]])])
 
@@ -493,3 +497,14 @@ def test_ids_of_a_matrix_that_int64_cannot_hold(dtype):
 
 def test_the_largest_id_of_a_matrix():
     assert list(as_sequences(np.array([[2**63 - 1]], dtype=np.uint64))) == [[2**63 - 1]]
+
+
+def test_large_ids_of_an_object_matrix_stay_apart():
+    rows = [[2**60 + 1, 2**60 + 2], [2**60 + 3, 7]]
+    assert list(as_sequences(np.array(rows, dtype=object))) == rows
+    frame = pd.DataFrame({"a": pd.array([2**60 + 1, 2], "Int64"), "b": pd.array([0, 3], "Int64")})
+    assert list(as_sequences(frame)) == [[2**60 + 1], [2, 3]]
+    assert list(as_sequences(np.array([[1, 2.0], [3, 0]], dtype=object))) == [[1, 2], [3]]
+    for value in (2**63, -(2**63) - 1):
+        with pytest.raises(ValueError, match=r"row 1, position 0: item ids must lie in 0 \.\."):
+            as_sequences(np.array([[1], [value]], dtype=object))

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._progress import tracked
 from .._torch import seed_of
-from ..dataset import PatternTable, SequenceDataset, as_dataset
+from ..dataset import PatternTable, SequenceDataset, as_dataset, left_out
 from ..ranking import SequenceInput, whole
 from ..sequences import Sequences, as_items
 
@@ -117,10 +117,7 @@ def _made_of_histories(recipe: Callable, dataset: SequenceDataset, operator: str
     if dataset._table is None:
         dropped = ["the patterns of the step before"]
     else:
-        origins = dataset.origin[dataset.origin != "original"]
-        counts = zip(*np.unique(origins, return_counts=True), strict=True)
-        dropped = [f"{count} {origin} patterns" for origin, count in counts]
-        dropped += [] if dataset.weights is None else ["the weights"]
+        dropped = left_out(dataset, ("original",))
     if dropped:
         warnings.warn(
             f"{operator} makes its patterns of the histories alone and drops "

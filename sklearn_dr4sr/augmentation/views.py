@@ -96,12 +96,13 @@ class CropMaskReorder(Augmenter):
         check_flag("include_original", self.include_original)
 
     def _recipe(self, dataset: SequenceDataset) -> Any:
+        operators = [name for name in OPERATORS if name in self.operators]  # a set has no order
         return partial(
             _views,
             dataset.histories,
             self.n_views,
-            np.array([getattr(self, name) for name in self.operators], dtype=float),
-            np.array([OPERATORS.index(name) for name in self.operators]),
+            np.array([getattr(self, name) for name in operators], dtype=float),
+            np.array([OPERATORS.index(name) for name in operators]),
             self.include_original,
             self.seed_,
         )

@@ -15,8 +15,8 @@ from ..sequences import Sequences
 
 __all__ = ["LinearRecommender", "check_number", "item_counts", "transition_counts"]
 
-#: What popularity adds to a score, at most: it orders equal scores, and nothing else.
-TIE = 1e-9
+#: What popularity adds to a score, at most: a share of it, and to a score of zero so much.
+TIE, LEAST = 1e-9, 1e-30
 
 
 class LinearRecommender(BaseRecommender):
@@ -24,7 +24,7 @@ class LinearRecommender(BaseRecommender):
 
     A subclass sets ``popularity_`` in ``_fit``, names its fitted matrix in ``_matrix`` and gives
     the weight of an item ``t`` steps before the end of the history in ``_recency``. Equal scores
-    rank by popularity, by way of a term of at most 1e-9; so does an empty history.
+    rank by popularity, which adds 1e-9 of itself to a score at the most; so does an empty history.
     """
 
     @property
@@ -42,13 +42,14 @@ class LinearRecommender(BaseRecommender):
         recent = sparse.csr_matrix((weights, histories.codes, histories.offsets), shape=shape)
         scores = recent @ self._matrix
         scores = scores.toarray() if sparse.issparse(scores) else scores
-        scores += tie_break(self.popularity_)
-        return torch.from_numpy(scores)
+        return torch.from_numpy(with_ties_by(self.popularity_, scores))
 
 
-def tie_break(popularity: np.ndarray) -> np.ndarray:
-    """Give what, added to scores, ranks equal ones by popularity: at most ``TIE``."""
-    return TIE * popularity / max(popularity.max(), np.finfo(float).tiny)
+def with_ties_by(popularity: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Raise scores, (n_rows, n_items), in place, by so little that only equal ones are ordered."""
+    share = popularity / max(popularity.max(), np.finfo(float).tiny)
+    scores += share * (TIE * abs(scores) + LEAST)
+    return scores
 
 
 def item_counts(dataset: SequenceDataset) -> np.ndarray:

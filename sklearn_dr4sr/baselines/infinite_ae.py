@@ -306,13 +306,17 @@ class InfiniteAutoencoder(TransformerMixin, BaseRecommender):
             timer = Timer(f"[InfiniteAutoencoder] trying l2={l2:g}", len(known), self.verbose)
             solve(against, dual, timer, kernel.constant(seen))
             scores = np.asarray((kernel.X.T @ dual).T)
-            scores[histories.rows, histories.codes] = -np.inf
+            if self.exclude_seen:
+                scores[histories.rows, histories.codes] = -np.inf
             own = scores[np.arange(len(known)), wanted][:, None]
             rank = np.where(np.isneginf(own[:, 0]), len(scores.T) + 1, (scores >= own).sum(axis=1))
             ndcg = self.validation_ndcg_[float(l2)] = float(ndcg_of_ranks(rank, 20).mean())
             if ndcg > best:
                 best, chosen = ndcg, float(l2)
         return chosen
+
+    def _row_cost(self, n_items: int) -> int:
+        return n_items + self.kernel_.X.shape[0]
 
     def _scores(self, histories: Sequences) -> torch.Tensor:
         return torch.from_numpy(self.kernel_.scores(_binary(histories), self.alpha_))

@@ -42,8 +42,9 @@ class MarkovChain(LinearRecommender):
         transitions(a, b) = sum over g = 1 .. max_gap of c_g(a, b) / g
         score(j) = sum over t = 0 .. n_recent - 1 of transitions(i_t, j) / (t + 1)
 
-    where ``i_t`` is the item ``t`` steps before the end of the history. Scores closer than 1e-9
-    rank by popularity, and so do all items for an empty history.
+    where ``i_t`` is the item ``t`` steps before the end of the history. Scores that
+    differ by 1e-9 of themselves, or not at all, rank by popularity; so do all items for an empty
+    history.
 
     Examples
     --------

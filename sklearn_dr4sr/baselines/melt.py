@@ -303,10 +303,11 @@ class MELT(SequentialRecommender):
     Parameters
     ----------
     recommender : SequentialRecommender or None, default=None
-        What is enhanced; None: ``SASRec()``. A fitted one is taken as the pre-trained model, an
-        unfitted one is fitted first, on the same ``X`` and ``y``; neither is changed. Its loss,
-        negatives, ``max_length`` and device hold for the training here too. ``clone`` leaves a
-        recommender unfitted: in a search, wrap a fitted one in ``sklearn.frozen.FrozenEstimator``.
+        What is enhanced; None: ``SASRec()``, with ``exclude_seen`` as here. A fitted one is taken
+        as the pre-trained model, an unfitted one is fitted first, on the same ``X`` and ``y``;
+        neither is changed. Its loss, negatives, ``max_length`` and device hold for the training
+        here too. ``clone`` leaves a recommender unfitted: in a search, wrap a fitted one in
+        ``sklearn.frozen.FrozenEstimator``.
     user_weight, item_weight : float, default=0.1, 0.4
         λ_u and λ_i, weights of the branches' losses; the defaults are those for Beauty.
     user_quantile : float in [0, 1], default=0.8
@@ -437,7 +438,9 @@ class MELT(SequentialRecommender):
 
     def _base(self) -> Any:
         """Find the recommender: the default one for None, a frozen one's inside."""
-        base = SASRec() if self.recommender is None else self.recommender
+        base = self.recommender
+        if base is None:
+            base = SASRec(exclude_seen=self.exclude_seen)  # which its early stopping reads
         if type(base).__name__ == "FrozenEstimator":
             base = base.estimator
         return base
@@ -487,7 +490,7 @@ class MELT(SequentialRecommender):
         self.recommender_ = base
         if not self.net_.interrupted:
             for checkpoint in kept:
-                checkpoint.remove()
+                self._done_with(checkpoint)
 
     def _fit_resumably(self, base: Any, dataset: SequenceDataset, y: Any) -> list[Checkpoint]:
         """Fit the recommender, whose checkpoint, returned, stays: with it no fit starts over."""

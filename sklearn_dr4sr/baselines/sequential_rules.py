@@ -57,8 +57,8 @@ class SequentialRules(LinearRecommender):
         score(j) = sum over t of history_decay ** t * M(i_t, j)
 
     where ``i_t`` is the item ``t`` steps before the end of the history. A popularity of 0, which
-    only weights of 0 make, is taken for 1 in M. Scores closer than 1e-9 rank by popularity, and so
-    do all items for an empty history.
+    only weights of 0 make, is taken for 1 in M. Scores that differ by 1e-9 of
+    themselves, or not at all, rank by popularity; so do all items for an empty history.
 
     Examples
     --------

@@ -9,7 +9,7 @@ from scipy import sparse
 from ..dataset import SequenceDataset
 from ..ranking import BaseRecommender
 from ..sequences import Sequences
-from .base import check_number, item_counts, steps_from_end, tie_break
+from .base import check_number, item_counts, steps_from_end, with_ties_by
 
 __all__ = ["UserKNN"]
 
@@ -55,9 +55,9 @@ class UserKNN(BaseRecommender):
 
     Where the data set has weights, they multiply x_n(j) in the score, and patterns are counted by
     their mean weight, items by their own: a pattern of weight w counts as w copies of it, but is
-    one neighbour. Scores closer than 1e-9 rank by popularity, and so do all items for an empty
-    history. A history that is itself a pattern is its own nearest neighbour, which adds to its own
-    items alone.
+    one neighbour. Scores that differ by 1e-9 of themselves, or not at all, rank by popularity;
+    so do all items for an empty history. A history that is itself a pattern is its own nearest
+    neighbour, which adds to its own items alone.
 
     References
     ----------
@@ -104,6 +104,9 @@ class UserKNN(BaseRecommender):
         binary.data[:] = 1.0
         self._neighbors = _unit(binary.multiply(self.rarity_).tocsr()).T.tocsr()
 
+    def _row_cost(self, n_items: int) -> int:
+        return n_items + self.patterns_.shape[0]
+
     def _scores(self, histories: Sequences) -> torch.Tensor:
         recent = histories.last(self.max_length)
         recency = self.history_decay ** steps_from_end(recent)
@@ -115,8 +118,7 @@ class UserKNN(BaseRecommender):
                 own[own.argpartition(-self.n_neighbors)[: -self.n_neighbors]] = 0.0
         similar.eliminate_zeros()
         scores = (similar @ self.patterns_).toarray().astype(np.float64)
-        scores += tie_break(self.popularity_)
-        return torch.from_numpy(scores)
+        return torch.from_numpy(with_ties_by(self.popularity_, scores))
 
 
 def _latest(sequences: Sequences, values: np.ndarray) -> sparse.csr_matrix:

@@ -446,7 +446,8 @@ class DatasetPersonalizer(SequenceInput, TransformerMixin, BaseEstimator):
                 "recommender: expected a SequentialRecommender, such as SASRec() or "
                 f"SequentialRecommender(module=...), got {self.recommender!r}"
             )
-        check_checkpoint(self.recommender.checkpoint_dir, self.random_state)
+        directory = self.recommender.checkpoint_dir
+        check_checkpoint(directory, self.random_state, " of the DatasetPersonalizer")
         choices = {
             "hypergradient": (*METHODS, "end_to_end"),
             "validation": ("resampled", "held_back"),

@@ -15,7 +15,7 @@ from ..dataset import ORIGINS, PatternTable
 from ..recommenders.batching import Batch, LengthGroupedBatches, TrainingPatterns
 from ..recommenders.training import SequenceNet
 from .hypergradient import hypergradient, largest_eigenvalue
-from .network import PersonalizerNetwork
+from .network import FEATURES, PersonalizerNetwork
 
 __all__ = ["PersonalizedNet", "is_weighted", "network_inputs", "not_finite", "weights_of"]
 
@@ -65,8 +65,9 @@ class PersonalizedNet(SequenceNet):
         s = self.settings
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
+            features = tuple(name for name in FEATURES if name in s.features)  # a set has no order
             self.module_.personalizer = PersonalizerNetwork(
-                dim, tuple(s.features), s.hidden_dim, s.temperature
+                dim, features, s.hidden_dim, s.temperature
             )
         return self
 

@@ -79,6 +79,7 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
         256 is a good number). Unused by "ce".
     negatives : {"unseen", "uniform"}, default="unseen"
         Draw negatives outside the pattern (the paper's Equation 7) or from all items (its code).
+        Those of "sampled_softmax", which all targets share, are always of all items.
     calibration : float in [0, 1], default=0.75
         t of "gbce".
     targets : {"all", "last"}, default="all"
@@ -463,7 +464,7 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
             scores = queries @ net.item_matrix().T
             empty = histories.lengths == 0
             if empty.any():
-                popularity = torch.from_numpy(self.popularity_).to(scores.device)
+                popularity = torch.from_numpy(self.popularity_).to(scores)
                 scores[torch.from_numpy(empty).to(scores.device)] = popularity
         return scores
 

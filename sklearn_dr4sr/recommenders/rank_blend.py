@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from sklearn.utils.metaestimators import _BaseComposition
 
 from .._memory import in_chunks
 from .._parameters import check_choice, check_number
+from ..checkpoint import Checkpoint
 from ..dataset import SequenceDataset
 from ..metrics import ndcg_of_ranks
 from ..ranking import CHUNK_SIZE, BaseRecommender
@@ -175,16 +178,28 @@ class RankBlend(BaseRecommender, _BaseComposition):
         check_number("floor", self.floor, 0, above=True)
 
     def _fit(self, dataset: SequenceDataset, target: np.ndarray | None) -> None:
+        for checkpoint in self._fit_members(dataset, target):
+            checkpoint.remove()
+
+    def _fit_members(
+        self, dataset: SequenceDataset, target: np.ndarray | None, folder: str = ""
+    ) -> list[Checkpoint]:
+        """Fit them; give the checkpoints that stay, in ``folder / name``, until all is done.
+
+        With those a fit that is begun again takes up what had finished, too.
+        """
         if isinstance(self.weights, str) and target is None:
             raise ValueError("weights='auto' are chosen by held-out items: fit needs y")
         y = None
         if target is not None:
             items = dataset.histories.items
             y = [items[code] if code >= 0 else None for code in target]
-        fitted = {}
+        fitted, kept = {}, []
         for name, estimator in self.estimators:
             if not isinstance(estimator, str):
-                fitted[name] = clone(estimator).fit(dataset, y)
+                member = clone(estimator)
+                with _checkpoints(member, Path(folder, name), kept):
+                    fitted[name] = member.fit(dataset, y)
                 _check_catalogue(name, fitted[name], dataset.histories.items)
         self.named_estimators_ = Bunch(**fitted)
         self.estimators_ = list(fitted.values())
@@ -192,6 +207,7 @@ class RankBlend(BaseRecommender, _BaseComposition):
         if isinstance(self.weights, str):
             rows = np.flatnonzero(target >= 0)
             self._choose_weights(dataset.histories[rows], target[rows])
+        return kept
 
     def _choose_weights(self, histories: Sequences, target: np.ndarray) -> None:
         """Search along one weight after the other."""
@@ -208,7 +224,7 @@ class RankBlend(BaseRecommender, _BaseComposition):
 
     def _ndcg_along(self, member: int, histories: Sequences, target: np.ndarray) -> np.ndarray:
         """NDCG@20 where a member has each weight of the grid in turn, (len(GRID),)."""
-        device, size = self._device(), max(1, CHUNK_SIZE // len(histories.items))
+        device, size = self._device(), max(1, CHUNK_SIZE // self._row_cost(len(histories.items)))
         gain = np.zeros(len(GRID))
 
         def ranks(start: int, stop: int) -> list[np.ndarray]:
@@ -233,6 +249,11 @@ class RankBlend(BaseRecommender, _BaseComposition):
         for _, weight, scores in self._transformed(histories):
             total.add_(scores, alpha=weight)
         return total
+
+    def _row_cost(self, n_items: int) -> int:
+        members = (e for fitted in self.estimators_ for e in nested(fitted))
+        costs = [e._row_cost(n_items) for e in members if isinstance(e, BaseRecommender)]
+        return max([n_items, *costs])
 
     def _device(self) -> torch.device:
         """Where the scores meet: on an accelerator, if one of the networks is there."""
@@ -311,6 +332,25 @@ def _check_catalogue(name: str, estimator: Any, items: np.ndarray) -> None:
         f"holds {len(items)}; column {column} of its scores is item {theirs!r}, where it should be "
         f"{ours!r}"
     )
+
+
+@contextlib.contextmanager
+def _checkpoints(estimator: Any, folder: Path, kept: list[Checkpoint]) -> Iterator[None]:
+    """Keep what an estimator writes apart from others' files, and after its fit too."""
+    own = [
+        inner
+        for inner in nested(estimator)
+        if isinstance(inner, SequentialRecommender) and inner.checkpoint_dir is not None
+    ]
+    directories = [inner.checkpoint_dir for inner in own]
+    for inner, directory in zip(own, directories, strict=True):
+        inner.checkpoint_dir, inner._done_with = Path(directory, folder), kept.append
+    try:
+        yield
+    finally:
+        for inner, directory in zip(own, directories, strict=True):
+            inner.checkpoint_dir = directory
+            del inner._done_with
 
 
 def nested(estimator: Any) -> Iterator[Any]:

@@ -12,6 +12,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from .._parameters import check_choice, check_number
 from .._torch import seed_of
+from ..checkpoint import Checkpoint
 from ..dataset import SequenceDataset
 from ..ranking import top_k
 from ..sequences import Sequences
@@ -24,6 +25,8 @@ LABELS = ("held_back", "y")
 COMPARED = 30
 #: How far below the last candidate the first of the other items stands.
 STEP = 1e-3
+#: What each place in the first stage takes off a candidate's log-odds, to order equal ones.
+TIE = 4e-6
 
 
 class RankStack(RankBlend):
@@ -86,7 +89,12 @@ class RankStack(RankBlend):
 
     A candidate's score is its log-odds, log(p / (1 - p)); of p this small that is nearly log p, so
     that a stack may teach (:class:`~sklearn_dr4sr.augmentation.TeacherContinuation`) and be blended
-    as a neural model is. What is no candidate keeps its distance in the first stage.
+    as a neural model is. What is no candidate comes after them, at its distance in the first stage;
+    with ``exclude_seen`` so do the items of a history, which are no candidates then, in
+    ``decision_function``.
+
+    Members that stop early do so on what is held back in the first of the two fits of "held_back",
+    and on ``y`` in the second: without ``y`` that runs for ``max_epochs``.
 
     "held_back" cuts histories, which does not cut patterns made of them: it takes plain sequences,
     and members may be Pipelines that make the patterns. A fitted member (FrozenEstimator) has seen
@@ -157,22 +165,33 @@ class RankStack(RankBlend):
         if self.labels == "y":
             if target is None:
                 raise ValueError("labels='y' learns from the held-out items: fit needs y")
-            self._fit_first(dataset, target)
+            kept = self._fit_first(dataset, target)
             self._fit_second(dataset.histories, target, seed)
-            return
-        shorter, last = _hold_back(dataset)
-        if shorter.histories.lengths.max() >= 2:  # else no member can learn from them
-            self._fit_first(shorter, last)
-            self._fit_second(shorter.histories, last, seed)
-            self._fit_first(dataset, target)
         else:
-            self._fit_first(dataset, target)
-            self._fit_second(dataset.histories, np.full(len(dataset), -2), seed)
+            kept = self._fit_held_back(dataset, target, seed)
+        for checkpoint in kept:
+            checkpoint.remove()
 
-    def _fit_first(self, dataset: SequenceDataset, target: np.ndarray | None) -> None:
-        super()._fit(dataset, target)
+    def _fit_held_back(
+        self, dataset: SequenceDataset, target: np.ndarray | None, seed: int
+    ) -> list[Checkpoint]:
+        """Fit the second stage on what shorter rows leave out, then the first on whole rows."""
+        shorter, last = _hold_back(dataset)
+        if shorter.histories.lengths.max() < 2:  # no member can learn from them
+            kept = self._fit_first(dataset, target)
+            self._fit_second(dataset.histories, np.full(len(dataset), -2), seed)
+            return kept
+        kept = self._fit_first(shorter, last, "held_back")
+        self._fit_second(shorter.histories, last, seed)
+        return kept + self._fit_first(dataset, target)
+
+    def _fit_first(
+        self, dataset: SequenceDataset, target: np.ndarray | None, folder: str = ""
+    ) -> list[Checkpoint]:
+        kept = self._fit_members(dataset, target, folder)
         codes, n_items = dataset.patterns.codes, len(dataset.histories.items)
         self.popularity_ = np.bincount(codes, weights=dataset.weights, minlength=n_items) * 1.0
+        return kept
 
     def _fit_second(self, histories: Sequences, target: np.ndarray, seed: int) -> None:
         """Learn to order the candidates of rows whose next item is known."""
@@ -210,6 +229,10 @@ class RankStack(RankBlend):
             )
         self.final_estimator_ = clone(model).fit(np.concatenate(features), y)
 
+    def _row_cost(self, n_items: int) -> int:
+        features = 6 + 5 * len(self.estimators_)  # at the most
+        return super()._row_cost(n_items) + self.n_candidates * (COMPARED + features)
+
     def _device(self) -> torch.device:
         """Where the scores meet: with the classifier, on the host."""
         return torch.device("cpu")
@@ -226,11 +249,14 @@ class RankStack(RankBlend):
         log_odds = np.log(np.maximum(p, tiny)) - np.log(np.maximum(1 - p, tiny))
         ordered = torch.full(codes.shape, torch.inf)
         ordered[there] = torch.from_numpy(log_odds.astype(np.float32))
+        ordered -= TIE * torch.arange(codes.shape[1])  # of equal odds, the first stage's best first
         border = base.gather(1, codes).masked_fill(~there, torch.inf).amin(dim=1, keepdim=True)
         lowest = ordered.amin(dim=1, keepdim=True)  # (rows, 1)
+        below, above = (base - border).clamp(max=0), (base - border).clamp(min=0)
+        # above are items of the history, which come next, less than STEP apart
+        rest = lowest - STEP + below + STEP / 2 * above / (1 + above)
         # a row that has seen every item has no candidate: it stays as the first stage has it
-        some = there.any(dim=1, keepdim=True)
-        rest = torch.where(some, (base - border).clamp(max=0) + lowest - STEP, base)
+        rest = torch.where(there.any(dim=1, keepdim=True), rest, base)
         return rest.scatter(1, codes, torch.where(there, ordered, rest.gather(1, codes)))
 
     def _candidates(

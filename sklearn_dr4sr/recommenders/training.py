@@ -125,7 +125,7 @@ class SequenceNet(ResumableNet):
         states = tokens.index_select(0, batch.at)  # (n, dim)
         weights = self.target_weights(states, batch)
         if self.loss == "ce" and not self.twice_differentiable:
-            weights = torch.ones_like(states[:, 0]) if weights is None else weights
+            weights = torch.ones_like(states[:, 0]) if weights is None else weights.to(states)
             dtype = getattr(torch, self.precision)
             return cross_entropy_sum(states, self.item_matrix(), batch.targets, weights, dtype)
         losses = next_item_loss(

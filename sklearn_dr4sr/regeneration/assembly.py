@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 
 from .._distinct import distinct
 from .._torch import isolated
-from ..dataset import ORIGINS, PatternTable, SequenceDataset
+from ..dataset import ORIGINS, PatternTable, SequenceDataset, left_out
 from ..mining import PatternMiner
 from ..sequences import Sequences
 from .decoding import decode
@@ -59,6 +60,14 @@ def regenerate(
     verbose : int, default=0
         Above 0: the time left in decoding, where it takes long.
     """
+    dropped = left_out(dataset, ("original", "mined"))
+    if dropped:
+        warnings.warn(
+            "DatasetRegenerator makes X' of the histories and their mined patterns and drops "
+            f"{' and '.join(dropped)} of X: to train on both, join the two tables with "
+            "PatternTable.concatenate",
+            stacklevel=2,
+        )
     histories, mined = dataset.histories, mined_patterns(dataset, miner)
     original = PatternTable.of(histories, np.arange(len(histories)))[histories.lengths > 0]
     regenerated = PatternTable.of(Sequences.from_codes([], [0], items), [])

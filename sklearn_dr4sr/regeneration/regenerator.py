@@ -391,6 +391,12 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
         NotFittedError, ValueError, TypeError
             Before ``fit``; on a parameter out of range; on bad input.
 
+        Warns
+        -----
+        UserWarning
+            When the patterns are made, if ``X`` had weights or patterns that were neither mined
+            nor original: they are dropped.
+
         Examples
         --------
         >>> from sklearn_dr4sr import DatasetRegenerator
@@ -436,7 +442,8 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
         parameters = {k: v for k, v in self.get_params(deep=False).items() if k not in unread}
         given = self.item_embedding
         if hasattr(given, "fit"):
-            parameters["item_embedding"] = getattr(given, "item_embeddings_", repr(given))
+            own = given._identity() if hasattr(given, "_identity") else repr(given)
+            parameters["item_embedding"] = getattr(given, "item_embeddings_", (type(given), own))
         identity = fingerprint(parameters, seed, histories, mined)
         return [Checkpoint(self.checkpoint_dir, type(self).__name__, identity)]
 
@@ -471,6 +478,11 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
                     given = fitted(clone(given), histories, self.verbose if own else None)
                 except Interrupted as interrupt:
                     given, interrupted = interrupt.result, True
+            if not hasattr(given, "item_embeddings_"):
+                raise TypeError(
+                    "item_embedding: expected a recommender with item_embeddings_, got "
+                    f"{type(given).__name__}, which learns none"
+                )
             vectors = given.item_embeddings_
             if vectors.shape[1] != shape[1]:
                 raise ValueError(
@@ -478,6 +490,11 @@ class DatasetRegenerator(SequenceInput, TransformerMixin, BaseEstimator):
                     f"embedding_dim={self.embedding_dim}"
                 )
             at = positions_in(given.items_, histories.items)
+            if not (at >= 0).any():
+                raise ValueError(
+                    "item_embedding was fitted on other items: it knows none of X's, such as "
+                    f"{histories.items[0]!r}"
+                )
             rows = np.random.default_rng(seed).normal(0, 0.02, shape)
             rows[at >= 0] = vectors[at[at >= 0]]
             return rows.astype(np.float32), interrupted
