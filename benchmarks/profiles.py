@@ -22,6 +22,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.mining import cpu_name
+from benchmarks.run import data_name
 from sklearn_dr4sr import DatasetPersonalizer, DatasetRegenerator, PatternMiner, _torch
 from sklearn_dr4sr.datasets import load_sequences
 from sklearn_dr4sr.model_selection import leave_one_out
@@ -134,7 +135,7 @@ def main() -> None:
             f"| {as_text(by_function(work))} |"
         )
         print(lines[-1], flush=True)
-    path = RESULTS / f"profiles-{args.data.stem.split('_')[0]}-{args.device.split(':')[0]}.md"
+    path = RESULTS / f"profiles-{data_name(args.data)}-{args.device.split(':')[0]}.md"
     path.write_text("\n".join(lines) + "\n")
 
 
