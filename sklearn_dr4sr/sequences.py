@@ -449,10 +449,11 @@ def check_one_kind(items: np.ndarray, known: np.ndarray) -> None:
 
 def positions_in(items: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Position of each wanted id in the sorted ``items``, -1 where it is not among them."""
-    of_text = items.dtype == object
-    if len(items) == 0 or len(wanted) == 0 or of_text != (wanted.dtype == object):
+    if len(items) == 0 or len(wanted) == 0:
         return np.full(len(wanted), -1, dtype=np.int64)
-    if not of_text or len(wanted) * 16 < len(items):  # few texts: not worth a dict of all items
+    numbers = items.dtype != object and wanted.dtype != object
+    few = len(wanted) * 16 < len(items)  # not worth a dict of all items
+    if numbers or (few and items.dtype == object and all(isinstance(v, str) for v in wanted)):
         at = np.searchsorted(items, wanted).clip(max=len(items) - 1)
         return np.where(items[at] == wanted, at, -1)
     place = {item: code for code, item in enumerate(items.tolist())}

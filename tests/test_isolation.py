@@ -107,6 +107,7 @@ FORMS = {
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=named)
 @pytest.mark.parametrize("form", ["lists", "matrix", "data set"])
 @pytest.mark.filterwarnings("ignore:.*makes its patterns of the histories alone:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*drops the weights of X:UserWarning")
 def test_estimators_leave_no_trace(estimator, form):
     X, y = FORMS[form], list(Y)
     given = digest((X, y))

@@ -350,7 +350,8 @@ def _checkpoints(estimator: Any, folder: Path, kept: list[Checkpoint]) -> Iterat
     finally:
         for inner, directory in zip(own, directories, strict=True):
             inner.checkpoint_dir = directory
-            del inner._done_with
+        for inner in (*own, *nested(estimator)):  # and the copy that MELT, say, has fitted
+            vars(inner).pop("_done_with", None)
 
 
 def nested(estimator: Any) -> Iterator[Any]:
