@@ -18,10 +18,8 @@ import joblib
 from sklearn.frozen import FrozenEstimator
 
 from benchmarks.recipes import backbone_name, blend, stack, student_name
-from benchmarks.run import describe, evaluate, parse, write
+from benchmarks.run import describe, evaluate, load_split, parse, write
 from sklearn_dr4sr.baselines import SequentialRules
-from sklearn_dr4sr.datasets import load_sequences
-from sklearn_dr4sr.model_selection import leave_one_out
 
 
 def members(args, seed: int) -> dict[str, dict[str, str]]:
@@ -39,7 +37,7 @@ def load(names: dict[str, str], cache: Path) -> list:
 def main() -> None:
     """Measure the sets that the command line names."""
     args = parse()
-    split = leave_one_out(load_sequences(args.data))
+    split = load_split(args)
     seed = args.first_seed
     for which, names in members(args, seed).items():
         models = load(names, args.cache)

@@ -3,14 +3,16 @@ r"""Compare two results user by user: paired sign-flip permutation of NDCG@20 an
     python -m benchmarks.compare Toys-dr4sr-sasrec-ce-matched-patience=10-precision=bfloat16-s0 \
         Toys-backbone-sasrec-ce-patience=10-precision=bfloat16-s0
 
-A name with ``*`` stands for several runs, seeds say: a user's figure is then their mean.
+A name with ``*`` stands for the seeds of one run: a user's figure is then their mean.
 
-    python -m benchmarks.compare 'Toys-mined-*-s*' 'Toys-backbone-sasrec-ce-patience=10-*-s*'
+    python -m benchmarks.compare Beauty-mined-sasrec-ce-matched-patience=10-precision=bfloat16-s0 \
+        'Beauty-backbone-sasrec-ce-patience=10-precision=bfloat16-s*'
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +27,13 @@ GAINS = {
 
 
 def ranks_of(name: str, folder: Path = RANKS) -> np.ndarray:
-    """Ranks of the held-out items in the runs that a name stands for, (n_runs, n_users)."""
+    """Ranks of the held-out items in the trainings that a name stands for, (n, n_users)."""
     paths = sorted(folder.glob(name.removesuffix(".json") + ".npz"))
     if not paths:
         raise SystemExit(f"{name}: no such run in {folder}")
+    runs = {re.sub(r"-s\d+(-again)?$", "", path.stem) for path in paths}
+    if len(runs) > 1:
+        raise SystemExit(f"{name}: of several runs, not of one: {', '.join(sorted(runs))}")
     for path in paths:
         print(f"  {path.stem}")
     return np.stack([np.load(path)["rank"] for path in paths])

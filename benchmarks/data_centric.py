@@ -16,7 +16,6 @@ import argparse
 import datetime
 import json
 import platform
-import resource
 import time
 from pathlib import Path
 
@@ -24,7 +23,9 @@ import torch
 from sklearn.pipeline import Pipeline
 
 import sklearn_dr4sr
+from benchmarks.mining import peak_mb
 from benchmarks.models import command_line
+from benchmarks.run import forget_peak
 from sklearn_dr4sr.augmentation import (
     CropMaskReorder,
     RandomSubsequences,
@@ -87,6 +88,7 @@ def make(name, args):
 def measure(name, split, args):
     """Fit on the training part, choose on validation, test once."""
     model = make(name, args)
+    forget_peak(args.device)
     seconds, cpu = time.perf_counter(), time.process_time()
     model.fit(split.train, split.validation)
     fitted = time.perf_counter() - seconds, time.process_time() - cpu
@@ -100,7 +102,7 @@ def measure(name, split, args):
         "fit_cpu_seconds": fitted[1],
         "rank_seconds": time.perf_counter() - seconds,
         "rank_cpu_seconds": time.process_time() - cpu,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mb": peak_mb(),
     }
     if (name, args.name) in PAPER:
         record["paper"] = dict(zip(METRICS, PAPER[name, args.name], strict=True))
@@ -156,7 +158,13 @@ def main():
         label = (
             name if name in ("infinite_ae", "ease") else f"{name}-{args.recommender}-{args.loss}"
         )
-        path = RESULTS / f"data_centric-{args.name}-{label}-s{args.seed}.json"
+        parts = [f"data_centric-{args.name}-{label}"]
+        parts += [
+            f"{key}={getattr(args, key)}"
+            for key in ("l2", "max_epochs", "patience", "melt_epochs", "user_weight", "item_weight")
+            if getattr(args, key) != parser.get_default(key)
+        ]
+        path = RESULTS / f"{'-'.join(parts)}-s{args.seed}.json"
         path.write_text(json.dumps(record, indent=1, default=float) + "\n")
         print(path.name, record["test"], flush=True)
 

@@ -183,7 +183,8 @@ def grow(stage: str, device: str) -> dict:
     for n_rows, n_items in points:
         lines.append(point(stage, n_rows, n_items, device))
         print(stage, lines[-1], flush=True)
-    return {"grows": grows, **slopes(lines, grows, clock_of(device)), "lines": lines}
+    found = {"date": datetime.date.today().isoformat(), "cpu": cpu_name(), "grows": grows}
+    return {**found, **slopes(lines, grows, clock_of(device)), "lines": lines}
 
 
 def slopes(lines: list[dict], grows: str, clock: str) -> dict:
@@ -221,7 +222,7 @@ def as_markdown(report: dict, name: str) -> str:
     lines = [
         "# Growth",
         "",
-        f"{report['cpu']}; {report['date']}; `{report['command']}`",
+        f"`{report['command']}`",
         "",
         *__doc__.split("\n\n")[-1].strip().splitlines(),
         "",
@@ -238,7 +239,8 @@ def as_markdown(report: dict, name: str) -> str:
             lines.append(f"| {stage} | {x['rows']:,} | {x['items']:,} | {measured} |")
         if "slope" in found:
             both = f"{found['slope']:.2f} (last step {found['last_slope']:.2f})"
-            lines.append(f"| log-log slope in {found['grows']} | | | {both} | | |")
+            measured = f"{found['cpu']}, {found['date']}"
+            lines.append(f"| log-log slope in {found['grows']}; {measured} | | | {both} | | |")
     return "\n".join([*lines, "", f"![growth]({name}.png)", ""])
 
 
@@ -282,8 +284,6 @@ def main() -> None:
         stages[stage] = grow(stage, args.device)
         report = {
             "command": " ".join(["python -m benchmarks.growth", *options]),
-            "date": datetime.date.today().isoformat(),
-            "cpu": cpu_name(),
             "device": args.device,
             "stages": {known: stages[known] for known in STAGES if known in stages},
         }

@@ -27,6 +27,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 
+from benchmarks.recipes import departures
 from benchmarks.run import PAPER, parse, recipe_of, result_name, settings
 from sklearn_dr4sr.metrics import holm, ndcg_of_ranks, sign_flip_test
 from sklearn_dr4sr.plotting import PatternWeightsDisplay, RelativeScoreDisplay
@@ -267,7 +268,19 @@ class Shelf:
 
     def arguments(self, cell: Cell, data: Path, seed: int) -> list[str]:
         """Command line of ``benchmarks.run``: what the cell sets comes last."""
-        return [*self.words, *cell.arguments(data, seed)]
+        words = [*self.words, *cell.arguments(data, seed)]
+        if words.count("--set") > 1:  # of the cell, and of all
+            merged = {**parse(["--data", "", *self.words]).set, **parse(words).set}
+            words += ["--set", json.dumps(merged)]
+        return words
+
+    def departures(self) -> list[str]:
+        """What all cells have otherwise than the paper's setting; a trial has its own folder."""
+        args = parse(["--data", "", *self.words])
+        if args.quick:
+            return []
+        chosen = [f"{key}={value}" for key, value in settings(args).items()]
+        return [args.loss] * (args.loss != "bce") + chosen + departures(vars(args))
 
     def name(self, cell: Cell, seed: int) -> str:
         """The name of a result."""
@@ -567,7 +580,10 @@ def main() -> int:
     if not args.render:
         run_missing(args.there, shelf, args)
     name = f"table-{args.table}" if args.table else f"figure-{args.figure}"
+    name = "-".join([name, *shelf.departures()])
     text = {2: statistics, 5: efficiency}.get(args.table, render)(wanted, shelf)
+    if shelf.departures():
+        text = f"All cells: {', '.join(shelf.departures())}.\n\n{text}"
     folder = args.results / "tables"
     folder.mkdir(exist_ok=True, parents=True)
     (folder / f"{name}.md").write_text(text)

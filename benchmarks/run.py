@@ -22,10 +22,10 @@ a recipe on few rows and epochs, with results and pre-trainings of its own.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import json
 import platform
-import resource
 import shutil
 import sys
 import time
@@ -41,6 +41,7 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
 import sklearn_dr4sr
+from benchmarks.mining import peak_mb
 from benchmarks.recipes import (
     CACHE,
     DEFAULTS,
@@ -62,7 +63,7 @@ from sklearn_dr4sr.baselines import MarkovChain, Popularity, SequentialRules, Us
 from sklearn_dr4sr.dataset import ORIGINS
 from sklearn_dr4sr.datasets import load_sequences
 from sklearn_dr4sr.metrics import ndcg_of_ranks, ranks
-from sklearn_dr4sr.model_selection import leave_one_out
+from sklearn_dr4sr.model_selection import LeaveOneOutSplit, leave_one_out
 from sklearn_dr4sr.recommenders import FMLP, GNN, BSARec, CL4SRec, GRU4Rec, SASRec
 
 RESULTS = Path(__file__).parent / "results"
@@ -124,10 +125,12 @@ def evaluate(model, split) -> tuple[dict, np.ndarray]:
 
 
 def write(folder: Path, name: str, record: dict, rank: np.ndarray) -> None:
-    """Write the ranks for paired tests, then the JSON: where it is, all is."""
+    """Write the ranks for paired tests, then the JSON, at once: where it is, all is."""
     (folder / "ranks").mkdir(exist_ok=True, parents=True)
     np.savez_compressed(folder / "ranks" / f"{name}.npz", rank=rank.astype(np.int8))
-    (folder / f"{name}.json").write_text(json.dumps(record, indent=1, default=float) + "\n")
+    part = folder / f"{name}.json.part"
+    part.write_text(json.dumps(record, indent=1, default=float) + "\n")
+    part.replace(folder / f"{name}.json")
     print(name, record["test"], flush=True)
 
 
@@ -152,6 +155,14 @@ def describe_device(device: str) -> dict:
         return {}
     peak = torch.cuda.max_memory_allocated(device if device != "auto" else None)
     return {"device": torch.cuda.get_device_name(), "peak_device_memory_mb": peak // 2**20}
+
+
+def forget_peak(device: str) -> None:
+    """Begin the peaks of memory anew, of the process (on Linux) and of its device."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    if resolve_device(device).type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device if device != "auto" else None)
 
 
 def run_baselines(split, args) -> None:
@@ -248,8 +259,7 @@ def recommender(split, seed: int, args):
         random_state=seed,
         verbose=1,
         precision=args.precision,
-        **STRONG.get((args.model, args.loss), {}),
-        **args.set,
+        **{**STRONG.get((args.model, args.loss), {}), **args.set},
     )
 
 
@@ -262,6 +272,7 @@ def run(split, recipe: str, seed: int, args) -> None:
     data, notes = training_data(recipe, split, window, seed, stages, args, untrained)
     data = weighted_by_origin(data, args.origin_weights)
     model.set_params(checkpoint_dir=checkpoints(args, name, "train"))
+    forget_peak(args.device)  # what was fitted for the data is not the recipe's
     if recipe == "taught":
         model.set_params(**args.student)
     if recipe == "dr4sr+":
@@ -305,7 +316,7 @@ def run(split, recipe: str, seed: int, args) -> None:
         "seconds": stages.seconds,
         "epoch_seconds": [round(e["dur"], 2) for e in epochs],
         "validation": [round(e["valid_ndcg"], 5) for e in epochs],
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "peak_memory_mb": round(peak_mb()),
         **describe_device(args.device),
         "parameters": {
             k: v for k, v in model.get_params().items() if not callable(v) and k != "checkpoint_dir"
@@ -352,8 +363,24 @@ def table(results: Path = RESULTS) -> str:
 
 
 def data_name(path: Path) -> str:
-    """Name results of a data set: two files must not share one."""
+    """Name results of a data set."""
     return {"Toys_and_Games": "Toys"}.get(path.stem, path.stem)
+
+
+def load_split(args) -> LeaveOneOutSplit:
+    """Split the data, or its first rows; the cache must hold what was fitted on the same."""
+    sequences = load_sequences(args.data)
+    if args.quick:
+        sequences = sequences[:QUICK_ROWS].compact()
+    digest, known = sequences.describe()["hash"], args.cache / f"{args.name}.hash"
+    if known.exists() and known.read_text() != digest:
+        raise SystemExit(
+            f"{args.cache} holds fits on another file that is called {args.name}: pass another "
+            "--cache, and --results"
+        )
+    known.parent.mkdir(exist_ok=True, parents=True)
+    known.write_text(digest)
+    return leave_one_out(sequences)
 
 
 def parse(words: list[str] | None = None) -> argparse.Namespace:
@@ -427,8 +454,7 @@ def main() -> None:
     if args.table:
         print(table(args.results))
         return
-    sequences = load_sequences(args.data)
-    split = leave_one_out(sequences[:QUICK_ROWS].compact() if args.quick else sequences)
+    split = load_split(args)
     if args.recipe == "baselines":
         run_baselines(split, args)
         return

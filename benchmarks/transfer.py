@@ -19,13 +19,11 @@ from importlib.metadata import version
 
 import numpy as np
 
-from benchmarks.peers import RESULTS, SIZES, rectools_dataset, rectools_sasrec
+from benchmarks.peers import SIZES, rectools_dataset, rectools_sasrec
 from benchmarks.recipes import training_data
-from benchmarks.run import WINDOW, Stages, describe, recommender
+from benchmarks.run import WINDOW, Stages, describe, load_split, recommender
 from benchmarks.run import parse as options_of_run
-from sklearn_dr4sr.datasets import load_sequences
 from sklearn_dr4sr.metrics import ndcg_of_ranks, ranks
-from sklearn_dr4sr.model_selection import leave_one_out
 
 
 def train(patterns, epochs: int, loss: str, seed: int):
@@ -63,7 +61,7 @@ def main() -> None:
     args = options_of_run(["--data", own.data, *rest])
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
-    split = leave_one_out(load_sequences(args.data))
+    split = load_split(args)
     found, steps = {}, None
     for recipe in own.recipes:
         stages = Stages()
@@ -87,7 +85,10 @@ def main() -> None:
         record = {"data": args.name, "loss": own.rectools_loss, "recipes": found}
         record |= {**describe(args), "rectools": version("rectools"), "settings": SIZES}
         record["command"] = record["command"].replace("benchmarks.run", "benchmarks.transfer")
-        path = RESULTS / f"transfer-{args.name}.json"
+        parts = [args.name] + [own.rectools_loss] * (own.rectools_loss != "BCE")
+        parts += [f"epochs={own.epochs}"] * (own.epochs != 60) + [f"s{own.seed}"] * (own.seed != 0)
+        args.results.mkdir(exist_ok=True, parents=True)
+        path = args.results / f"transfer-{'-'.join(parts)}.json"
         path.write_text(json.dumps(record, indent=1) + "\n")
 
 

@@ -118,6 +118,7 @@ class EpochTasks(Callback):
         self.estimator_ = estimator
         self.context_ = context
         self.stopped_ = False
+        self.task_ = None
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
         """Begin a task."""
@@ -127,7 +128,14 @@ class EpochTasks(Callback):
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """End it."""
-        if self.context_ is not None:
-            self.stopped_ = self.task_.call_on_fit_task_end(estimator=self.estimator_)
-            if self.stopped_:
-                raise KeyboardInterrupt  # how skorch's own callbacks stop, too
+        self.stopped_ = self._end()
+        if self.stopped_:
+            raise KeyboardInterrupt  # how skorch's own callbacks stop, too
+
+    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+        """End that of an epoch with which another callback has ended the training."""
+        self._end()
+
+    def _end(self) -> bool:
+        task, self.task_ = self.task_, None
+        return task is not None and task.call_on_fit_task_end(estimator=self.estimator_)

@@ -57,8 +57,13 @@ def resolve_device(device: str) -> torch.device:
         resolved = torch.device(device)
     except (RuntimeError, TypeError, ValueError):
         raise ValueError(f"device: expected 'auto', 'cpu', 'cuda', ..., got {device!r}") from None
-    if resolved.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device={device!r}, but torch finds no cuda device; use 'auto' or 'cpu'")
+    try:
+        torch.empty(1, device=resolved).item()  # "meta" has no numbers
+    except Exception as error:  # each backend has errors of its own
+        raise ValueError(
+            f"device={device!r}, but torch finds no {resolved} device ({error}); use 'auto' or "
+            "'cpu'"
+        ) from None
     return resolved
 
 

@@ -134,6 +134,10 @@ def _load_text(path: str | PathLike) -> Sequences:
     return Sequences(rows)
 
 
+#: Draws of an item that a row does not hold yet, before it is drawn among those that are left.
+REDRAWS = 100
+
+
 def make_sequences(
     n_sequences: int = 2000,
     n_items: int = 500,
@@ -155,7 +159,8 @@ def make_sequences(
     n_items : int, default=500
         Size of the catalogue, at least 4; ids are 1 .. n_items.
     mean_length : float, default=9.0
-        Mean length: ``min_length`` plus a geometric excess.
+        Mean length: ``min_length`` plus a geometric excess. No row is longer than half the
+        catalogue and one more, so that in a small catalogue they are shorter on average.
     min_length : int, default=5
         Shortest sequence, at least 1 and less than ``n_items``.
     n_successors : int, default=3
@@ -228,11 +233,15 @@ def make_sequences(
             anchor = np.where(rng.uniform(size=n_sequences) < skip, rows[:, t - 2], anchor)
         drawn = successors[anchor, rng.choice(n_successors, size=n_sequences, p=choice)]
         by_chance = rng.uniform(size=n_sequences) < noise
-        while True:
+        for _ in range(REDRAWS):
             drawn[by_chance] = rng.choice(n_items, size=int(by_chance.sum()), p=popularity)
             by_chance = (rows[:, :t] == drawn[:, None]).any(axis=1)
             if not by_chance.any():
                 break
+        for row in np.flatnonzero(by_chance):  # has all that is popular: the same law, at once
+            left = np.setdiff1d(np.arange(n_items), rows[row, :t])
+            luck = -np.log(-np.log(rng.uniform(size=len(left))))
+            drawn[row] = left[np.argmax(np.log(popularity[left]) + luck)]
         rows[:, t] = drawn
     present = np.arange(width) < lengths[:, None]
     offsets = np.concatenate([[0], np.cumsum(lengths)])

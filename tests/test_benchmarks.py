@@ -17,7 +17,7 @@ from sklearn_dr4sr.datasets import load_sequences, make_sequences
 from sklearn_dr4sr.model_selection import leave_one_out
 
 growth = pytest.importorskip("benchmarks.growth", reason="needs the repository")
-from benchmarks import recipes, reproduce, run  # noqa: E402
+from benchmarks import compare, recipes, reproduce, run  # noqa: E402
 
 ROOT = Path(run.__file__).parents[1]
 
@@ -179,6 +179,44 @@ def test_a_killed_cell_goes_on_where_it_was(data, capsys):
     assert not list(checkpoints.rglob("*.checkpoint"))
 
 
+def test_a_cache_is_of_one_file(data, monkeypatch):
+    args = run.parse(["--data", str(data / "Beauty.txt"), *words_of(data)])
+    split = run.load_split(args)
+    assert run.load_split(args).history == split.history
+    text = (data / "Beauty.txt").read_text()
+    (data / "Beauty.txt").write_text(text.split("\n", 1)[1])
+    with pytest.raises(SystemExit, match="holds fits on another file that is called Beauty"):
+        run.load_split(args)
+
+
+def test_options_of_all_cells_are_in_the_name_of_the_table_and_in_each_cell(data):
+    shelf = reproduce.Shelf(data, 1, ["--loss", "ce", "--set", '{"lr": 0.002}'])
+    assert shelf.departures() == ["ce", "lr=0.002"]
+    masked = reproduce.Cell("Beauty", "CL4SRec", "backbone")
+    assert shelf.name(masked, 0) == "Beauty-backbone-cl4srec-ce-lr=0.002-mask=0.4-s0"
+    plain = reproduce.Cell("Beauty", "SASRec", "backbone")
+    assert shelf.name(plain, 0) == "Beauty-backbone-sasrec-ce-lr=0.002-s0"
+    assert reproduce.Shelf(data, 1, words_of(data)).departures() == ["batch_size=16"]
+    assert reproduce.Shelf(data, 1).departures() == []
+
+
+def test_what_is_set_replaces_the_strong_setting(data):
+    words = ["--data", str(data / "Beauty.txt"), "--loss", "ce", "--set", '{"hidden_dim": 32}']
+    args = run.parse([*words, *words_of(data)])
+    assert run.recommender(run.load_split(args), 0, args).hidden_dim == 32
+
+
+def test_runs_are_compared_by_their_seeds_and_not_mixed(tmp_path, capsys):
+    for name in ("a-ce-s0", "a-ce-s1", "a-ce-s1-again", "a-bce-s0"):
+        np.savez(tmp_path / f"{name}.npz", rank=np.arange(3))
+    assert compare.ranks_of("a-ce-s*", tmp_path).shape == (3, 3)
+    assert compare.ranks_of("a-bce-s0.json", tmp_path).shape == (1, 3)
+    with pytest.raises(SystemExit, match="of several runs, not of one: a-bce, a-ce"):
+        compare.ranks_of("a-*", tmp_path)
+    with pytest.raises(SystemExit, match="no such run"):
+        compare.ranks_of("b", tmp_path)
+
+
 def call_reproduce(monkeypatch, *words):
     monkeypatch.setattr(sys, "argv", ["reproduce", *words])
     return reproduce.main()
@@ -204,7 +242,10 @@ def test_reproduce_runs_the_rules_first_and_tells_what_failed(data, monkeypatch,
     assert "no memory" in said.err
     rows = [row for row in said.out.splitlines() if row.startswith("| Beauty")]
     assert [row.split(" | ")[3] for row in rows] == ["failed", "not run", "not run", "not run"]
-    assert (data / "results" / "tables" / "table-5.md").read_text() in said.out
+    name = "table-5-max_epochs=1-batch_size=16.md"
+    table = (data / "results" / "tables" / name).read_text()
+    assert table.startswith("All cells: max_epochs=1, batch_size=16.")
+    assert table in said.out
 
 
 def test_reproduce_stops_cells_at_the_end_of_its_time(data, monkeypatch):

@@ -108,3 +108,8 @@ def test_without_noise_the_next_item_is_almost_certain():
 def test_parameters_out_of_range(name, value):
     with pytest.raises(ValueError, match=f"^{name} must be .* got {value}"):
         make_sequences(**{name: value})
+
+
+def test_a_catalogue_of_few_popular_items_does_not_hang():
+    rows = make_sequences(200, 60, popularity_exponent=10, mean_length=25, random_state=0)
+    assert all(len(set(row)) == len(row) for row in rows)

@@ -92,6 +92,16 @@ def test_string_ids_and_what_serves_training_alone(tmp_path):
     np.testing.assert_allclose(loaded.decision_function(rows), model.decision_function(rows), 1e-4)
 
 
+def test_what_was_changed_after_fit_does_not_replace_a_good_file(tmp_path):
+    model = SASRec(**(TINY | {"device": torch.device("cpu")})).fit(ROWS)
+    model.save(tmp_path)
+    with pytest.raises(ValueError, match=r"save: .* is of shape \(31, 8\), .* make .* \(31, 16\)"):
+        model.set_params(embedding_dim=16).save(tmp_path)
+    loaded = SASRec.load(tmp_path)
+    np.testing.assert_array_equal(loaded.item_embeddings_, model.item_embeddings_)
+    assert loaded.device == "auto"
+
+
 def test_only_fitted_models_of_the_package_are_saved(tmp_path):
     class Mine(SASRec):
         pass

@@ -528,6 +528,11 @@ def test_fixed_values_choose_the_candidates(search):
         if p["max_gap"] == 1
     }
     assert dict(zip(other.values, other.scores["recall@5"], strict=True)) == expected
+    for same in (np.int64(1), 1.0):  # numbers that are equal, of whatever type
+        again = ParameterCurveDisplay.from_search(
+            search, "gap_decay", metrics="recall@5", fixed={"max_gap": same}, ax=axes()
+        )
+        np.testing.assert_array_equal(again.scores["recall@5"], other.scores["recall@5"])
     best = ParameterCurveDisplay.from_search(search, "gap_decay", fixed={}).scores["ndcg@5"]
     pairs = list(zip(results["params"], results["mean_test_ndcg@5"], strict=True))
     assert best.tolist() == [

@@ -94,6 +94,13 @@ def test_tasks_nest_in_a_search():
     assert {path[0] for path in Recorder.paths} == {"GridSearchCV"}
 
 
+def test_an_epoch_with_which_the_training_stops_early_is_a_task_that_ends():
+    pytest.importorskip("sklearn.callback")
+    model = sasrec(max_epochs=9, patience=1).set_callbacks(Recorder())
+    model.fit(SPLIT.train, [row[0] for row in SPLIT.train])  # no rank among what was seen: no gain
+    assert len(model.history_) == Recorder.ended["SASRec", "epoch"] < 9
+
+
 @pytest.mark.parametrize("held_out", [False, True])
 def test_a_callback_may_stop_the_training(held_out, monkeypatch):
     pytest.importorskip("sklearn.callback")
@@ -101,6 +108,9 @@ def test_a_callback_may_stop_the_training(held_out, monkeypatch):
     model = sasrec(max_epochs=5).set_callbacks(Recorder())
     model.fit(SPLIT.train, SPLIT.validation if held_out else None)  # without a warning
     assert len(model.history_) == 2
+    if held_out:  # what is kept is the epoch that the history says was best
+        claimed = model.history_[model.best_epoch_ - 1]["valid_ndcg"]
+        assert model.score(SPLIT.train, SPLIT.validation) == pytest.approx(claimed, abs=1e-4)
     regenerator = clone(pipeline()["regenerate"]).set_params(max_epochs=4)
     regenerator.set_callbacks(Recorder()).fit(SPLIT.train)
     assert len(regenerator.history_) == 2

@@ -703,3 +703,9 @@ def test_double_precision_by_default(loss):
     assert model.net_.module_.item_embedding.weight.dtype == torch.float64
     popular = model.items_[np.argsort(-model.popularity_, kind="stable")[:3]]
     assert ranked[1].tolist() == popular.tolist()
+
+
+@pytest.mark.parametrize("device", ["meta", "mps", "xpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_named(device):
+    with pytest.raises(ValueError, match=rf"device='{device}', but torch finds no {device} device"):
+        SASRec(device=device, max_epochs=1).fit([[1, 2], [2, 1]])

@@ -235,6 +235,8 @@ def _numeric(values: list) -> bool:
 
 def _same(one: Any, two: Any) -> bool:
     """Compare values of a grid: an estimator equals no other one, but is told by its parameters."""
+    if _numeric([one, two]):
+        return bool(one == two)
     return one is two or (type(one) is type(two) and repr(one) == repr(two))
 
 

@@ -413,7 +413,8 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
                 load_best=True,
                 sink=print if self.verbose else _silent,
             )
-            callbacks += [("validation", held_out), tasks, ("early_stopping", stop)]
+            # tasks may end the training, which keeps the best of what early stopping has seen
+            callbacks += [("validation", held_out), ("early_stopping", stop), tasks]
         else:
             callbacks.append(tasks)
         given = self._module_parameters(dataset)

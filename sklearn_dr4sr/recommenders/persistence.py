@@ -64,6 +64,8 @@ class Storable:
             If the recommender is none of the package's own models, which alone can be loaded, or
             is :class:`~sklearn_dr4sr.baselines.MELT`, which holds another one; ``joblib.dump``
             stores these.
+        ValueError
+            If a parameter was changed after ``fit`` and the weights no longer fit.
         ImportError
             Without safetensors.
 
@@ -101,11 +103,17 @@ class Storable:
             "items": self.items_.tolist(),
             "fitted": {name: getattr(self, name) for name in FITTED},
         }
-        text = json.dumps(stored, default=lambda v: v.item(), allow_nan=False)
+        text = json.dumps(stored, default=_plain, allow_nan=False)
         weights = self.net_.module_.state_dict()
         arrays = {f"module.{name}": v.cpu().numpy() for name, v in weights.items()}
         arrays |= {f"extra.{name}": v for name, v in self._extra_arrays().items()}
         arrays["popularity"] = self.popularity_
+        for name, shape in _shapes(self, len(self.items_), len(arrays)).items():
+            if shape is not None and arrays[name].shape != shape:
+                raise ValueError(
+                    f"save: {name} is of shape {arrays[name].shape}, and the parameters, changed "
+                    f"after fit, make one of {shape}"
+                )
         folder = as_path("folder", folder)
         folder.mkdir(parents=True, exist_ok=True)
         new = {name: folder / f"{name}.tmp" for name in ("weights.safetensors", "model.json")}
@@ -197,6 +205,10 @@ class Storable:
         vars(model).update(stored["fitted"])
         model.net_, model.items_ = net, items
         return model
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, torch.device) else value.item()
 
 
 def _classes() -> dict[str, type]:
