@@ -47,6 +47,9 @@ PAPER = {
     ("melt", "Beauty"): (0.0577, 0.0879, 0.0303, 0.0379),
     ("melt", "Toys_and_Games"): (0.0709, 0.0987, 0.0401, 0.0473),
 }
+#: Options that are in the name of a result where they differ from the default.
+IN_NAMES = ("l2", "max_epochs", "patience", "melt_epochs")
+IN_NAMES += ("user_weight", "item_weight", "user_quantile", "item_quantile")
 OPERATORS = {
     "passthrough": lambda seed: "passthrough",
     "sliding_window": lambda seed: SlidingWindow(),
@@ -77,6 +80,8 @@ def make(name, args):
             base,
             user_weight=args.user_weight,
             item_weight=args.item_weight,
+            user_quantile=args.user_quantile,
+            item_quantile=args.item_quantile,
             max_epochs=args.melt_epochs,
             patience=args.patience,
             random_state=args.seed,
@@ -133,6 +138,8 @@ def main():
     parser.add_argument("--melt-epochs", type=int, default=180)
     parser.add_argument("--user-weight", type=float, default=0.1)
     parser.add_argument("--item-weight", type=float, default=0.4)
+    parser.add_argument("--user-quantile", type=float, default=0.8, help="share of tail users")
+    parser.add_argument("--item-quantile", type=float, default=0.78, help="of tail items")
     parser.add_argument("--l2", type=float, nargs="+", help="candidates of infinite_ae")
     parser.add_argument("--n-jobs", type=int, default=2)
     parser.add_argument("--device", default="auto")
@@ -161,7 +168,7 @@ def main():
         parts = [f"data_centric-{args.name}-{label}"]
         parts += [
             f"{key}={getattr(args, key)}"
-            for key in ("l2", "max_epochs", "patience", "melt_epochs", "user_weight", "item_weight")
+            for key in IN_NAMES
             if getattr(args, key) != parser.get_default(key)
         ]
         path = RESULTS / f"{'-'.join(parts)}-s{args.seed}.json"
