@@ -46,7 +46,8 @@ class RankBlend(BaseRecommender, _BaseComposition):
         Recommenders, baselines or Pipelines that end in one; ``fit`` fits clones of them, and
         raises ValueError where one (a FrozenEstimator, say) ranks other items than the data holds.
         Their parameters are set as ``name__parameter``, and ``set_params(name="drop")`` leaves one
-        out.
+        out. A member's ``checkpoint_dir`` is written to in a folder of its name, and kept until all
+        are fitted: a ``fit`` that was killed and is begun again goes on in the middle of the last.
     weights : list of float, "auto" or None, default=None
         Weight of each estimator's transformed scores; None: 1 for all; "auto": those that rank the
         held-out items best, for which ``fit`` needs ``y``. Set anew after ``fit``, they are checked
