@@ -112,6 +112,8 @@ def main() -> None:
     train = leave_one_out(load_sequences(args.data)).train
     if args.rows:
         train = train[: args.rows].compact()
+    with profile(activities=[ProfilerActivity.CPU]):
+        pass  # the first takes seconds to begin
     where = torch.cuda.get_device_name() if args.device.startswith("cuda") else cpu_name()
     lines = [
         f"# Where the time goes: {args.data.stem}, {len(train):,} rows",
