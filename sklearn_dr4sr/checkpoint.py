@@ -308,15 +308,16 @@ def _callback_state(callback: Callback) -> dict[str, Any]:
 
 
 def _plain_epoch(epoch: dict[str, Any]) -> dict[str, Any]:
+    plain = {}
     for key, value in epoch.items():
         try:
-            _plain(value)
+            plain[key] = _plain(value)
         except TypeError:
             raise TypeError(
                 f"history[{key!r}]: a checkpoint keeps numbers, texts, arrays and lists of them, "
                 f"got {value!r:.80}; keep it elsewhere, or fit without checkpoint_dir"
             ) from None
-    return _plain(epoch)
+    return plain
 
 
 def _plain(value: Any) -> Any:

@@ -102,8 +102,8 @@ class SequenceDataset(Exchange):
                     "the row of each pattern"
                 )
             source = np.arange(len(patterns))
-        table = PatternTable.checked(patterns, len(self.histories), source, origin)
-        return self._checked_table(table)
+        check_one_kind(patterns.items, self.histories.items)
+        return PatternTable.checked(patterns, len(self.histories), source, origin)
 
     def _checked_table(self, table: PatternTable) -> PatternTable:
         check_one_kind(table.sequences.items, self.histories.items)
@@ -322,8 +322,9 @@ def left_out(dataset: SequenceDataset, used: tuple[str, ...]) -> list[str]:
     used : tuple of str
         Origins of the patterns that the step reads, or makes anew.
     """
-    origins = dataset.origin[~np.isin(dataset.origin, used)]
-    counts = zip(*np.unique(origins, return_counts=True), strict=True)
+    origins = dataset.origin
+    others = origins[~np.isin(origins, used)]
+    counts = zip(*np.unique(others, return_counts=True), strict=True)
     named = [f"{count} {origin} patterns" for origin, count in counts]
     return named + ([] if dataset.weights is None else ["the weights"])
 

@@ -130,10 +130,11 @@ class PatternTable:
                 raise ValueError(
                     f"pattern {at}: {name} must lie in {low} .. {high}, got {values[at]}"
                 )
-        if self.is_generative.shape != self.sequences.codes.shape:
+        n_items, marks = len(self.sequences.codes), self.generative
+        if marks is not None and marks.shape != (n_items,):
             raise ValueError(
-                f"generative: expected a mark for each of the {len(self.sequences.codes)} pattern "
-                f"items, got shape {self.is_generative.shape}"
+                f"generative: expected a mark for each of the {n_items} pattern items, got shape "
+                f"{marks.shape}"
             )
         return self
 

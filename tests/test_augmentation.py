@@ -145,7 +145,9 @@ def test_repeat_padding_has_the_targets_of_the_published_code():
     row_lists,
     st.integers(1, 3),
     st.tuples(*[st.sampled_from([0.0, 0.2, 0.5, 0.7, 1.0])] * 3),
-    st.sampled_from([("crop", "mask", "reorder"), ("mask",), {"reorder", "mask"}]),
+    st.sampled_from(
+        [("crop", "mask", "reorder"), ("mask",), ("reorder", "crop"), {"reorder", "mask"}]
+    ),
     st.booleans(),
 )
 def test_views_are_the_plain_loop(rows, n_views, ratios, operators, include_original):

@@ -179,7 +179,7 @@ def test_a_killed_cell_goes_on_where_it_was(data, capsys):
     assert not list(checkpoints.rglob("*.checkpoint"))
 
 
-def test_a_cache_is_of_one_file(data, monkeypatch):
+def test_a_cache_is_of_one_file(data):
     args = run.parse(["--data", str(data / "Beauty.txt"), *words_of(data)])
     split = run.load_split(args)
     assert run.load_split(args).history == split.history

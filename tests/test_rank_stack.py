@@ -109,13 +109,21 @@ def test_features_and_ranking_are_the_plain_loop(split):
     assert stack.n_lists_ == sum(labels) > 50
 
 
-def test_scores_are_log_odds_and_the_rest_keeps_its_distance(split):
+def stack_of_six(split):
+    """A stack that orders six candidates, and its first stage."""
     stack = RankStack(COUNTS, n_candidates=6, labels="y", random_state=0)
-    stack.fit(split.train, split.validation)
-    blend = RankBlend(COUNTS).fit(split.train)
+    return stack.fit(split.train, split.validation), RankBlend(COUNTS).fit(split.train)
+
+
+def by_item(model, history):
+    """Score of each item of the catalogue."""
+    return dict(zip(model.items_, model.decision_function([history])[0], strict=True))
+
+
+def test_scores_are_log_odds_and_the_rest_keeps_its_distance(split):
+    stack, blend = stack_of_six(split)
     for history in split.history[:20]:
-        scores = dict(zip(stack.items_, stack.decision_function([history])[0], strict=True))
-        first = dict(zip(blend.items_, blend.decision_function([history])[0], strict=True))
+        scores, first = by_item(stack, history), by_item(blend, history)
         best = blend.predict([history], k=6)[0]
         _, _, _, columns = stack._candidates(stack._histories([history]))
         features = np.stack([column[0].float().numpy() for column in columns.values()], axis=1)
@@ -308,12 +316,9 @@ def test_equal_odds_rank_as_the_first_stage():
 
 
 def test_items_of_a_history_come_after_the_candidates_in_the_blend_s_order(split):
-    stack = RankStack(COUNTS, n_candidates=6, labels="y", random_state=0)
-    stack.fit(split.train, split.validation)
-    blend = RankBlend(COUNTS).fit(split.train)
+    stack, blend = stack_of_six(split)
     for history in split.history[:20]:
-        scores = dict(zip(stack.items_, stack.decision_function([history])[0], strict=True))
-        first = dict(zip(blend.items_, blend.decision_function([history])[0], strict=True))
+        scores, first = by_item(stack, history), by_item(blend, history)
         lowest = min(scores[item] for item in blend.predict([history], k=6)[0])
         seen = sorted(set(history), key=lambda item: -first[item])
         assert lowest > max(scores[item] for item in seen)

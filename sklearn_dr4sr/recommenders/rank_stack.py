@@ -252,9 +252,9 @@ class RankStack(RankBlend):
         ordered -= TIE * torch.arange(codes.shape[1])  # of equal odds, the first stage's best first
         border = base.gather(1, codes).masked_fill(~there, torch.inf).amin(dim=1, keepdim=True)
         lowest = ordered.amin(dim=1, keepdim=True)  # (rows, 1)
-        below, above = (base - border).clamp(max=0), (base - border).clamp(min=0)
-        # above are items of the history, which come next, less than STEP apart
-        rest = lowest - STEP + below + STEP / 2 * above / (1 + above)
+        distance = base - border
+        above = distance.clamp(min=0)  # items of the history, which come next, less than STEP apart
+        rest = lowest - STEP + distance.clamp(max=0) + STEP / 2 * above / (1 + above)
         # a row that has seen every item has no candidate: it stays as the first stage has it
         rest = torch.where(there.any(dim=1, keepdim=True), rest, base)
         return rest.scatter(1, codes, torch.where(there, ordered, rest.gather(1, codes)))
