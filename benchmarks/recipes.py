@@ -105,7 +105,7 @@ def keep(path: Path, fitted, seconds: float) -> None:
 
 
 def regenerated(train: Sequences, window: int, seed: int, stages, args):
-    """X' and its regenerator; a pre-training is kept, for every gamma."""
+    """X' and its regenerator; both are kept, for every model."""
     data = stages("mine", PatternMiner(window_size=window).fit_transform, train)
 
     parts = [args.name, f"w{window}", f"K{args.diversity_factor}"]
@@ -125,10 +125,14 @@ def regenerated(train: Sequences, window: int, seed: int, stages, args):
         ).fit(data)
 
     regenerator = kept(args.cache / f"{name}.joblib", stages, "pretrain", fit)
-    regenerator.set_params(generative_probability=args.generative_probability)
-    made = regenerator.transform(data)
-    stages("regenerate", lambda: made.table)
-    return made, regenerator
+
+    def decode():
+        regenerator.set_params(generative_probability=args.generative_probability)
+        made = regenerator.transform(data)
+        return SequenceDataset(made.histories, made.table)  # without what made it
+
+    path = args.cache / f"{name}-g{args.generative_probability:g}-data.joblib"
+    return kept(path, stages, "regenerate", decode), regenerator
 
 
 def backbone_name(args, seed: int) -> str:
