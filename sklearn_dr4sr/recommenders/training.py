@@ -34,6 +34,8 @@ ENCODE_TOKENS = 2**13
 ENCODE_SPREAD = 1.5
 #: Scores held at once when validating: 8 MB, for larger tensors are paged in anew each time.
 SCORE_CHUNK = 2**21
+#: The same on an accelerator, which computes padding for nothing and waits for launches.
+DEVICE_ENCODE_TOKENS, DEVICE_ENCODE_SPREAD, DEVICE_SCORE_CHUNK = 2**17, 8.0, 2**27
 
 
 class SequenceNet(ResumableNet):
@@ -221,6 +223,9 @@ def encode_histories(
 ) -> torch.Tensor:
     """State after the last item of each history, shape (n_rows, dim); zeros for an empty one."""
     module.eval()
+    most, spread = ENCODE_TOKENS, ENCODE_SPREAD
+    if torch.device(device).type != "cpu":
+        most, spread = DEVICE_ENCODE_TOKENS, DEVICE_ENCODE_SPREAD
     kept = histories.last(max_length)
     lengths, n_items = kept.lengths, len(histories.items)
     order = np.argsort(lengths, kind="stable")
@@ -229,11 +234,11 @@ def encode_histories(
     start = 0
     while start < len(order):  # rows of similar length together, so that little is padding
         stop = start + 1
-        widest = 1 + ENCODE_SPREAD * lengths[order[start]]
+        widest = 1 + spread * lengths[order[start]]
         while (
             stop < len(order)
             and lengths[order[stop]] <= widest
-            and (stop + 1 - start) * lengths[order[stop]] <= ENCODE_TOKENS
+            and (stop + 1 - start) * lengths[order[stop]] <= most
         ):
             stop += 1
         rows = order[start:stop]
@@ -309,6 +314,7 @@ def held_out_ranks(
         scores = queries[torch.from_numpy(part).to(queries.device)] @ item_matrix.T
         return ranks_within(scores, wanted, histories[part] if exclude_seen else None)
 
-    for start, found in in_chunks(len(known), max(1, SCORE_CHUNK // n_items), ranks):
+    chunk = SCORE_CHUNK if queries.device.type == "cpu" else DEVICE_SCORE_CHUNK
+    for start, found in in_chunks(len(known), max(1, chunk // n_items), ranks):
         rank[known[start : start + len(found)]] = found
     return rank
