@@ -4,10 +4,11 @@
     python -m benchmarks.data_centric --data Beauty.txt --model melt --seed 0
     python -m benchmarks.data_centric --data Beauty.txt --model sliding_window repeat_padding
 
-Models: ``infinite_ae`` (λ chosen on validation), ``ease``, ``melt`` (SASRec pre-trained, then both
-branches; the hyper-parameters of Beauty, as those of Toys are unpublished: ``--user-weight``,
-``--item-weight``), and the operators ``passthrough``, ``sliding_window``, ``repeat_padding``,
-``crop_mask_reorder``, ``random_subsequences``, each before the recommender that ``--loss`` names.
+Models: ``infinite_ae`` (λ chosen on validation), ``ease``, ``melt`` (SASRec pre-trained, and kept
+in ``cache/``, then both branches; the hyper-parameters of Beauty, as those of Toys are unpublished:
+``--user-weight``, ``--item-weight``), and the operators ``passthrough``, ``sliding_window``,
+``repeat_padding``, ``crop_mask_reorder``, ``random_subsequences``, each before the recommender that
+``--loss`` names.
 """
 
 from __future__ import annotations
@@ -17,15 +18,18 @@ import datetime
 import json
 import platform
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
 import sklearn_dr4sr
 from benchmarks.mining import peak_mb
 from benchmarks.models import command_line
-from benchmarks.run import forget_peak
+from benchmarks.recipes import CACHE, kept
+from benchmarks.run import Stages, forget_peak
 from sklearn_dr4sr.augmentation import (
     CropMaskReorder,
     RandomSubsequences,
@@ -49,7 +53,7 @@ PAPER = {
 }
 #: Options that are in the name of a result where they differ from the default.
 IN_NAMES = ("l2", "max_epochs", "patience", "melt_epochs")
-IN_NAMES += ("user_weight", "item_weight", "user_quantile", "item_quantile")
+IN_NAMES += ("base_patience", "user_weight", "item_weight", "user_quantile", "item_quantile")
 OPERATORS = {
     "passthrough": lambda seed: "passthrough",
     "sliding_window": lambda seed: SlidingWindow(),
@@ -59,7 +63,17 @@ OPERATORS = {
 }
 
 
-def make(name, args):
+def pretrained(base, split, args):
+    """The recommender that MELT starts from, kept for every setting of MELT."""
+    parts = [args.name, args.recommender.lower(), args.loss, "melt-base"]
+    parts += [f"max_epochs={args.max_epochs}", f"patience={args.base_patience}", f"s{args.seed}"]
+    path = CACHE / f"{'-'.join(parts)}.joblib"
+    base.set_params(patience=args.base_patience)
+    fit = partial(base.fit, split.train, split.validation)
+    return FrozenEstimator(kept(path, Stages(), "pretrain", fit))
+
+
+def make(name, split, args):
     """The estimator of a name."""
     if name == "infinite_ae":
         l2 = "auto" if args.l2 is None else args.l2
@@ -77,7 +91,7 @@ def make(name, args):
     base = {"SASRec": SASRec, "FMLP": FMLP}[args.recommender](**shared)
     if name == "melt":
         return MELT(
-            base,
+            pretrained(base, split, args),
             user_weight=args.user_weight,
             item_weight=args.item_weight,
             user_quantile=args.user_quantile,
@@ -92,7 +106,7 @@ def make(name, args):
 
 def measure(name, split, args):
     """Fit on the training part, choose on validation, test once."""
-    model = make(name, args)
+    model = make(name, split, args)
     forget_peak(args.device)
     seconds, cpu = time.perf_counter(), time.process_time()
     model.fit(split.train, split.validation)
@@ -135,6 +149,7 @@ def main():
     parser.add_argument("--loss", default="bce")
     parser.add_argument("--max-epochs", type=int, default=1000)
     parser.add_argument("--patience", type=int, default=20)
+    parser.add_argument("--base-patience", type=int, default=20, help="of what MELT starts from")
     parser.add_argument("--melt-epochs", type=int, default=180)
     parser.add_argument("--user-weight", type=float, default=0.1)
     parser.add_argument("--item-weight", type=float, default=0.4)
