@@ -1,7 +1,8 @@
 """Where the time of each stage goes: the operations that take most of it.
 
     python -m benchmarks.profiles --data Beauty.txt                  # writes results/profiles-*.md
-    python -m benchmarks.profiles --data Beauty.txt --device cuda    # and the share of the kernels
+    python -m benchmarks.profiles --data Beauty.txt --device cuda    # and the share of the kernels;
+                                     # takes minutes: the events of a device are many (--rows)
 
 ``torch.profiler`` gives the time inside each operation, without what it calls; what is left is
 Python, numpy and scipy, split by ``cProfile`` in a second run into this package, and the rest. The
@@ -129,6 +130,7 @@ def main() -> None:
         "| stage | seconds | in kernels | torch operations | Python functions |",
         "|---|---|---|---|---|",
     ]
+    path = RESULTS / f"profiles-{data_name(args.data)}-{args.device.split(':')[0]}.md"
     for name, work in stages(train, args.window, args.device).items():
         seconds, kernels, operations = by_operation(work, args.device)
         share = f"{kernels / seconds:.0%}" if kernels else ""
@@ -137,8 +139,7 @@ def main() -> None:
             f"| {as_text(by_function(work))} |"
         )
         print(lines[-1], flush=True)
-    path = RESULTS / f"profiles-{data_name(args.data)}-{args.device.split(':')[0]}.md"
-    path.write_text("\n".join(lines) + "\n")
+        path.write_text("\n".join(lines) + "\n")  # what is done stays, should a stage be too long
 
 
 if __name__ == "__main__":

@@ -29,7 +29,9 @@ from sklearn_dr4sr.recommenders.batching import (
     TrainingPatterns,
     group_edges,
 )
+from sklearn_dr4sr.recommenders.bsarec import BSARecModule
 from sklearn_dr4sr.recommenders.losses import LOSSES, cross_entropy_sum, next_item_loss
+from sklearn_dr4sr.recommenders.sasrec import SASRecModule
 from sklearn_dr4sr.recommenders.training import SequenceNet, held_out_ranks
 
 SMALL = {
@@ -601,13 +603,26 @@ def test_an_interrupted_epoch_leaves_no_entry(when, with_y, epoch, finished, mon
         assert model.best_epoch_ == finished
 
 
+@pytest.mark.parametrize("module", [SASRecModule, BSARecModule])
+def test_dropout_of_a_whole_token_does_not_blow_up_the_first_gradient(module):
+    """With biases at 0, as they begin, what follows a token of zeros is a constant to each norm."""
+    torch.manual_seed(0)
+    net = module(n_items=20, embedding_dim=4, hidden_dim=8, dropout=0.5).train()
+    ids = torch.randint(20, (2000, 1))  # of 2,000 tokens 125 lose all four channels
+    states = net.encode(ids, torch.ones(2000, dtype=torch.int64))
+    assert not (states.std(dim=-1) < 1e-3).any()
+    (states * torch.randn_like(states)).mean().backward()
+    assert max(p.grad.abs().max() for p in net.parameters() if p.grad is not None) < 100
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("loss", LOSSES)
 def test_cuda_trains_as_the_cpu(sequences, loss):
-    """Without dropout and with drawn negatives of their own, which make no large difference."""
+    """Without dropout and with drawn negatives of their own; so many make no large difference."""
     found = []
     for device in ("cpu", "cuda"):
-        model = small(loss=loss, device=device, dropout=0.0, ema_decay=0.5, max_epochs=5)
+        given = {"n_negatives": 20, "dropout": 0.0, "ema_decay": 0.5, "max_epochs": 5}
+        model = small(loss=loss, device=device, **given)
         found.append(model.fit(sequences).history_[-1]["train_loss"])
     assert found[1] == pytest.approx(found[0], rel=1e-4 if loss == "ce" else 0.05)
 

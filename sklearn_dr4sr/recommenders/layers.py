@@ -64,10 +64,21 @@ class PackedEncoder(nn.Module):
         x = self._items(torch.cat([part.flatten() for part in ids]))  # (tokens, dim)
         if self.position_embedding is not None:
             x = x + self.position_embedding(layout.position)
-        x = self.dropout(self.input_norm(x))
+        x = self._drop(self.input_norm(x))
         for block in self.blocks:
             x = block(x, layout)
         return x
+
+    def _drop(self, x: torch.Tensor) -> torch.Tensor:
+        """Drop out of the input, (tokens, dim), but of no token all.
+
+        A narrow one may lose every channel. What follows is constant then, until the biases have
+        left 0, and each norm multiplies the gradient of a constant by 1 / sqrt(its eps).
+        """
+        kept = self.dropout(x)
+        if self.training:
+            kept = torch.where((kept == 0).all(dim=-1, keepdim=True), x, kept)
+        return kept
 
     def _items(self, ids: torch.Tensor) -> torch.Tensor:
         """Look up input items, (tokens,) -> (tokens, dim)."""
