@@ -139,7 +139,8 @@ def test_a_cell_writes_where_it_is_told_and_leaves_no_checkpoint(data):
     assert record["epochs"] == 2
     assert "checkpoint_dir" not in record["parameters"]
     kept = {path.name for path in (data / "cache").glob("*.joblib")}
-    assert kept == {"Beauty-w5-K5-s0.joblib", f"{name}.joblib"}
+    made = {"Beauty-w5-K5-s0.joblib", "Beauty-w5-K5-s0-g0.1-data.joblib"}
+    assert kept == {*made, f"{name}.joblib"}
     assert not list((data / "cache").rglob("*.checkpoint"))
     assert (sorted(recipes.CACHE.rglob("*")) if recipes.CACHE.exists() else []) == before
     permuted = train(data, "dr4sr+", "--quick", "--weights", "permuted")  # trains no personalizer
@@ -345,9 +346,12 @@ def test_table_5_has_the_median_epoch_and_the_peak(tmp_path):
     rows = reproduce.efficiency(cells, shelf).splitlines()
     assert rows[2].split(" | ")[1:4] == ["backbone", "", "not run"]
     assert rows[3].split(" | ")[1:5] == ["dr4sr", "7.618", "2.000", ""]
-    cost = ["9.476", "3.000", "1.50", "2342", "40", "700 |"]
+    cost = ["9.476", "3.000", "1.50", "2342", "40", "700", "CPU |"]
     assert rows[4].split(" | ")[1:] == ["dr4sr+, recipe=paper", *cost]
     assert rows[5].split(" | ")[1:4] == ["dr4sr+, defaults", "", "not run"]
+    made_result(tmp_path, shelf.name(cells[2], 0), 0.5, [1], **slower, device="NVIDIA H200")
+    row = reproduce.efficiency(cells, shelf).splitlines()[4]  # no ratio of two devices
+    assert row.split(" | ")[3:] == ["3.000", "", "2342", "40", "700", "NVIDIA H200 |"]
 
 
 def test_growth_draws_rows_of_every_item_from_all_shops():
