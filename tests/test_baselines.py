@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import sparse
 from sklearn.base import clone
 
 from sklearn_dr4sr import SequenceDataset
 from sklearn_dr4sr.baselines import EASE, MarkovChain, Popularity, SequentialRules, UserKNN
+from sklearn_dr4sr.baselines.base import with_ties_by
 from sklearn_dr4sr.metrics import ranking_scorer
 from sklearn_dr4sr.model_selection import leave_one_out
 
@@ -390,3 +392,18 @@ def test_popularity_orders_equal_scores_only_however_small_they_are():
     best = tiny.items_[np.argsort(-row, kind="stable")[:3]]
     assert tiny.predict([[9]], k=3)[0].tolist() == best.tolist() == [3, 2, 1]
     assert wanted[0].tolist() == [2, 3, 1]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_ties_of_sparse_scores_are_broken_as_those_of_dense_ones(dtype):
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(30, 40)).astype(dtype) * (rng.random((30, 40)) < 0.2)
+    scores[3] = 0
+    popularity = rng.integers(0, 5, 40) * 1.0
+    stored = sparse.csr_matrix(scores)
+    stored.data[::7] = 0  # zeros that are stored
+    found = with_ties_by(popularity, stored)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, with_ties_by(popularity, stored.toarray()))
+    popular = found[3, popularity == popularity.max()]
+    assert (popular > found[3, popularity == 0].max()).all()

@@ -40,16 +40,24 @@ class LinearRecommender(BaseRecommender):
         weights = self._recency(steps_from_end(histories)).astype(self._matrix.dtype)
         shape = (len(histories), len(histories.items))
         recent = sparse.csr_matrix((weights, histories.codes, histories.offsets), shape=shape)
-        scores = recent @ self._matrix
-        scores = scores.toarray() if sparse.issparse(scores) else scores
-        return torch.from_numpy(with_ties_by(self.popularity_, scores))
+        return torch.from_numpy(with_ties_by(self.popularity_, recent @ self._matrix))
 
 
-def with_ties_by(popularity: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Raise scores, (n_rows, n_items), in place, by so little that only equal ones are ordered."""
+def with_ties_by(popularity: np.ndarray, scores: Any) -> np.ndarray:
+    """Raise scores, (n_rows, n_items), by so little that only equal ones are ordered.
+
+    Dense ones in place; sparse ones become dense, the zeros of each row in one stroke.
+    """
     share = popularity / max(popularity.max(), np.finfo(float).tiny)
-    scores += share * (TIE * abs(scores) + LEAST)
-    return scores
+    if not sparse.issparse(scores):
+        scores += share * (TIE * abs(scores) + LEAST)
+        return scores
+    scores = scores.tocsr()
+    raised = np.tile((share * LEAST).astype(scores.dtype), (scores.shape[0], 1))
+    rows = np.repeat(np.arange(scores.shape[0]), np.diff(scores.indptr))
+    share = share[scores.indices]
+    raised[rows, scores.indices] = scores.data + share * (TIE * abs(scores.data) + LEAST)
+    return raised
 
 
 def item_counts(dataset: SequenceDataset) -> np.ndarray:

@@ -117,7 +117,7 @@ class UserKNN(BaseRecommender):
             if len(own) > self.n_neighbors:
                 own[own.argpartition(-self.n_neighbors)[: -self.n_neighbors]] = 0.0
         similar.eliminate_zeros()
-        scores = (similar @ self.patterns_).toarray().astype(np.float64)
+        scores = (similar @ self.patterns_).astype(np.float64)
         return torch.from_numpy(with_ties_by(self.popularity_, scores))
 
 

@@ -283,7 +283,7 @@ class RankBlend(BaseRecommender, _BaseComposition):
             if transform == "log_softmax":
                 scores = scores.log_softmax(dim=1)
             elif transform == "log":
-                scores = scores.clamp(min=0).add(self.floor).log()
+                scores = scores.clamp(min=0).add_(self.floor).log_()
             yield name, weight, scores
 
     def _members(self) -> Iterator[tuple[str, str, float]]:
