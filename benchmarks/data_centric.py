@@ -64,8 +64,9 @@ OPERATORS = {
 
 
 def pretrained(base, split, args):
-    """The recommender that MELT starts from, kept for every setting of MELT."""
-    parts = [args.name, args.recommender.lower(), args.loss, "melt-base"]
+    """The recommender that MELT starts from, kept for every setting of MELT on these data."""
+    digest = split.train.describe()["hash"][:12]
+    parts = [args.name, digest, args.recommender.lower(), args.loss, "melt-base"]
     parts += [f"max_epochs={args.max_epochs}", f"patience={args.base_patience}", f"s{args.seed}"]
     path = CACHE / f"{'-'.join(parts)}.joblib"
     base.set_params(patience=args.base_patience)
