@@ -359,6 +359,7 @@ def last_50(split):
     return leave_one_out([row[-50:] for row in rows])
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize(
     ("data", "model", "expected"),

@@ -148,6 +148,7 @@ def test_a_cell_writes_where_it_is_told_and_leaves_no_checkpoint(data):
     assert seconds["personalize"] == record["seconds"]["train"]
 
 
+@pytest.mark.slow
 def test_a_killed_cell_goes_on_where_it_was(data, capsys):
     """Killed after some epochs, it ends as one that was not killed, and trains no epoch twice."""
     further = ["--max-epochs", "40", "--patience", "40"]

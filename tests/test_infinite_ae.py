@@ -275,6 +275,7 @@ def test_parameters_out_of_range_are_named(name, bad):
         InfiniteAutoencoder(**{name: bad}).fit([[1, 2]])
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_figures_on_a_part_of_real_data(beauty):
     """A part small enough for both solvers, which must rank alike."""

@@ -403,6 +403,7 @@ def test_small_and_odd_data(name, loss):
     assert long.predict([list(range(20))], k=3).shape == (1, 3)
 
 
+@pytest.mark.slow
 @every_model
 def test_learns_a_deterministic_grammar(name):
     rows = [[1 + (start + step) % 12 for step in range(5)] for start in range(12)]

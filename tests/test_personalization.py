@@ -416,6 +416,7 @@ class UpsideDown(PersonalizerNetwork):
             last.weight[0].neg_()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [SASRec, GRU4Rec, BSARec], ids=lambda m: m.__name__)
 def test_random_rows_get_lower_weights(model, monkeypatch):
     """The fit turns a start round that weighs them more; the feature alone gives either order."""

@@ -370,6 +370,7 @@ def test_negatives_outside_the_pattern(sequences):
 # --- fit and predict ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", LOSSES)
 def test_learns_a_deterministic_grammar(loss):
     rng = np.random.default_rng(0)

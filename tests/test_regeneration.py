@@ -618,6 +618,7 @@ def trained():
     return model.fit(data), data
 
 
+@pytest.mark.slow
 def test_no_memory_takes_over_and_none_dies(trained):
     model, data = trained
     assert len(model.memory_usage_) == 5
