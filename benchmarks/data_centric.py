@@ -21,6 +21,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
@@ -38,9 +39,10 @@ from sklearn_dr4sr.augmentation import (
 )
 from sklearn_dr4sr.baselines import EASE, MELT, InfiniteAutoencoder
 from sklearn_dr4sr.datasets import load_sequences
-from sklearn_dr4sr.metrics import ranking_scorer
+from sklearn_dr4sr.metrics import ndcg_of_ranks, ranking_scorer
 from sklearn_dr4sr.model_selection import leave_one_out
 from sklearn_dr4sr.recommenders import FMLP, SASRec
+from sklearn_dr4sr.sequences import positions_in
 
 RESULTS = Path(__file__).parent / "results"
 METRICS = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")
@@ -51,6 +53,7 @@ PAPER = {
     ("melt", "Beauty"): (0.0577, 0.0879, 0.0303, 0.0379),
     ("melt", "Toys_and_Games"): (0.0709, 0.0987, 0.0401, 0.0473),
 }
+CHUNK = 1000  # rows that are scored at once
 #: Options that are in the name of a result where they differ from the default.
 IN_NAMES = ("l2", "max_epochs", "patience", "melt_epochs")
 IN_NAMES += ("base_patience", "user_weight", "item_weight", "user_quantile", "item_quantile")
@@ -105,6 +108,39 @@ def make(name, split, args):
     return Pipeline([("data", OPERATORS[name](args.seed)), ("recommend", base)])
 
 
+def by_popularity(model, split, quantile, seed) -> dict:
+    """How head and tail items rank, among all and (as in MELT's paper) among 100 drawn ones."""
+    counts = np.bincount(split.train.recode(model.items_).codes, minlength=len(model.items_))
+    histories, wanted = split.history.recode(model.items_), positions_in(model.items_, split.test)
+    rng, n_drawn = np.random.default_rng(seed), min(100, len(counts))
+    ranks = []  # among all, and among those drawn
+    for start in range(0, len(histories), CHUNK):
+        part = histories[start : start + CHUNK]
+        scores = model.decision_function(split.history[start : start + CHUNK])
+        scores[part.rows, part.codes] = -np.inf
+        target = wanted[start : start + CHUNK]
+        own = np.take_along_axis(scores, target[:, None], 1)
+        np.put_along_axis(scores, target[:, None], -np.inf, 1)  # it is no rival of its own
+        drawn = np.argpartition(rng.random(scores.shape) - np.isneginf(scores), -n_drawn)[
+            :, -n_drawn:
+        ]
+        rivals = np.take_along_axis(scores, drawn, 1)
+        ranks.append([1 + (scores >= own).sum(1), 1 + (rivals >= own).sum(1)])
+    among_all, among_drawn = np.concatenate(ranks, axis=1)
+    tail = counts[wanted] <= np.quantile(counts[counts > 0], quantile)
+    known = wanted >= 0
+    found = {}
+    for group, rows in (("all", known), ("head", known & ~tail), ("tail", known & tail)):
+        hit = among_drawn[rows] <= 10
+        found[group] = {
+            "users": int(rows.sum()),
+            "ndcg@20": float(ndcg_of_ranks(among_all[rows], 20).mean()),
+            "recall@10 of 100": float(hit.mean()),
+            "ndcg@10 of 100": float(ndcg_of_ranks(among_drawn[rows], 10).mean()),
+        }
+    return found
+
+
 def measure(name, split, args):
     """Fit on the training part, choose on validation, test once."""
     model = make(name, split, args)
@@ -124,6 +160,10 @@ def measure(name, split, args):
         "rank_cpu_seconds": time.process_time() - cpu,
         "peak_mb": peak_mb(),
     }
+    if name == "melt":
+        base, q = model.recommender.estimator, args.item_quantile
+        record["items"] = by_popularity(model, split, q, args.seed)
+        record["items_before"] = by_popularity(base, split, q, args.seed)
     if (name, args.name) in PAPER:
         record["paper"] = dict(zip(METRICS, PAPER[name, args.name], strict=True))
     last = model.steps[-1][1] if isinstance(model, Pipeline) else model

@@ -12,12 +12,14 @@ import pytest
 
 from sklearn_dr4sr import DatasetPersonalizer, SequenceDataset
 from sklearn_dr4sr.augmentation import TeacherContinuation
+from sklearn_dr4sr.baselines import SequentialRules
 from sklearn_dr4sr.checkpoint import read
 from sklearn_dr4sr.datasets import load_sequences, make_sequences
+from sklearn_dr4sr.metrics import ranking_scorer
 from sklearn_dr4sr.model_selection import leave_one_out
 
 growth = pytest.importorskip("benchmarks.growth", reason="needs the repository")
-from benchmarks import compare, recipes, reproduce, run  # noqa: E402
+from benchmarks import compare, data_centric, recipes, reproduce, run  # noqa: E402
 
 ROOT = Path(run.__file__).parents[1]
 
@@ -380,3 +382,21 @@ def test_growth_goes_on_after_a_point_that_failed(monkeypatch):
     text = growth.as_markdown(report, "growth")
     assert "Slopes above 1.05: mine (1.50). Failed: mine at 100,000 rows" in text
     assert "failed: MemoryError: a / b" in text
+
+
+def test_items_by_popularity_are_ranked_as_the_scorer_ranks():
+    """Of 60 items no more than all can be drawn, so both rankings are the scorer's."""
+    split = leave_one_out(make_sequences(300, 60, random_state=0))
+    model = SequentialRules().fit(split.train)
+    found = data_centric.by_popularity(model, split, quantile=0.5, seed=0)
+    known = np.isin(split.test, model.items_)
+    scorer = ranking_scorer("ndcg@20", "recall@10", "ndcg@10")
+    test = scorer(model, split.history[known], split.test[known])
+    assert found["all"]["ndcg@20"] == pytest.approx(test["ndcg@20"])
+    assert found["all"]["recall@10 of 100"] == pytest.approx(test["recall@10"])
+    assert found["all"]["ndcg@10 of 100"] == pytest.approx(test["ndcg@10"])
+    groups = found["head"], found["tail"]
+    assert found["all"]["users"] == sum(group["users"] for group in groups) == known.sum()
+    mean = sum(group["users"] * group["ndcg@20"] for group in groups) / known.sum()
+    assert mean == pytest.approx(test["ndcg@20"])
+    assert 0 < found["tail"]["ndcg@20"] < found["head"]["ndcg@20"]
