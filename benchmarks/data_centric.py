@@ -108,8 +108,11 @@ def make(name, split, args):
     return Pipeline([("data", OPERATORS[name](args.seed)), ("recommend", base)])
 
 
-def by_popularity(model, split, quantile, seed) -> dict:
-    """How head and tail items rank, among all and (as in MELT's paper) among 100 drawn ones."""
+def by_popularity(model, split, threshold, seed) -> dict:
+    """How items rank, among all and (as in MELT's paper) among 100 drawn ones.
+
+    The tail are those that occur no more often than ``threshold``.
+    """
     counts = np.bincount(split.train.recode(model.items_).codes, minlength=len(model.items_))
     histories, wanted = split.history.recode(model.items_), positions_in(model.items_, split.test)
     rng, n_drawn = np.random.default_rng(seed), min(100, len(counts))
@@ -121,13 +124,12 @@ def by_popularity(model, split, quantile, seed) -> dict:
         target = wanted[start : start + CHUNK]
         own = np.take_along_axis(scores, target[:, None], 1)
         np.put_along_axis(scores, target[:, None], -np.inf, 1)  # it is no rival of its own
-        drawn = np.argpartition(rng.random(scores.shape) - np.isneginf(scores), -n_drawn)[
-            :, -n_drawn:
-        ]
+        luck = rng.random(scores.shape) - np.isneginf(scores)
+        drawn = np.argpartition(luck, -n_drawn)[:, -n_drawn:]
         rivals = np.take_along_axis(scores, drawn, 1)
         ranks.append([1 + (scores >= own).sum(1), 1 + (rivals >= own).sum(1)])
     among_all, among_drawn = np.concatenate(ranks, axis=1)
-    tail = counts[wanted] <= np.quantile(counts[counts > 0], quantile)
+    tail = counts[wanted] <= threshold
     known = wanted >= 0
     found = {}
     for group, rows in (("all", known), ("head", known & ~tail), ("tail", known & tail)):
@@ -161,9 +163,8 @@ def measure(name, split, args):
         "peak_mb": peak_mb(),
     }
     if name == "melt":
-        base, q = model.recommender.estimator, args.item_quantile
-        record["items"] = by_popularity(model, split, q, args.seed)
-        record["items_before"] = by_popularity(base, split, q, args.seed)
+        for key, ranker in (("items", model), ("items_before", model.recommender.estimator)):
+            record[key] = by_popularity(ranker, split, model.item_threshold_, args.seed)
     if (name, args.name) in PAPER:
         record["paper"] = dict(zip(METRICS, PAPER[name, args.name], strict=True))
     last = model.steps[-1][1] if isinstance(model, Pipeline) else model

@@ -299,9 +299,9 @@ class Shelf:
         """A result on the cell's X': what was trained on it says nothing about its size."""
         args = parse(self.arguments(cell, Path(), 0))
         wanted = {key: vars(args)[key] for key in ("diversity_factor", "generative_probability")}
-        own = [self.folder / f"{self.name(cell, 0)}.json"]
-        others = sorted(self.folder.glob(f"{cell.data}-dr4sr*-s0.json"))
-        for path in [path for path in own if path.exists()] + others:
+        own = self.folder / f"{self.name(cell, 0)}.json"
+        found = self.folder.glob(f"{cell.data}-dr4sr*-s0.json")
+        for path in sorted(found, key=lambda path: (path != own, path)):  # its own before others
             record = json.loads(path.read_text())
             if wanted.items() <= record.items():
                 return record

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 
-__all__ = ["OutOfMemoryError", "in_chunks", "is_out_of_memory", "out_of_memory"]
+__all__ = ["OutOfMemoryError", "in_chunks", "is_out_of_memory", "limit_on", "out_of_memory"]
 
 T = TypeVar("T")
 
@@ -41,6 +41,11 @@ def out_of_memory(estimator: Any, error: BaseException) -> OutOfMemoryError:
     ]
     lower = f"lower {', or '.join(sizes)}" if sizes else "fit on fewer rows"
     return OutOfMemoryError(f"{type(estimator).__name__}.fit is out of memory: {lower} ({error})")
+
+
+def limit_on(limits: dict[str, T], device: torch.device) -> T:
+    """Give the limit of a device; of kinds that are not named, the one of cuda."""
+    return limits.get(device.type, limits["cuda"])
 
 
 def in_chunks(

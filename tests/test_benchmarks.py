@@ -388,7 +388,7 @@ def test_items_by_popularity_are_ranked_as_the_scorer_ranks():
     """Of 60 items no more than all can be drawn, so both rankings are the scorer's."""
     split = leave_one_out(make_sequences(300, 60, random_state=0))
     model = SequentialRules().fit(split.train)
-    found = data_centric.by_popularity(model, split, quantile=0.5, seed=0)
+    found = data_centric.by_popularity(model, split, threshold=24.5, seed=0)
     known = np.isin(split.test, model.items_)
     scorer = ranking_scorer("ndcg@20", "recall@10", "ndcg@10")
     test = scorer(model, split.history[known], split.test[known])

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from skorch.callbacks import Callback, EarlyStopping
 
-from .._memory import in_chunks
+from .._memory import in_chunks, limit_on
 from .._progress import EpochTasks
 from ..checkpoint import ResumableNet
 from ..metrics import ndcg_of_ranks
@@ -28,14 +28,14 @@ __all__ = [
     "ranks_within",
 ]
 
+# An accelerator computes padding for nothing and waits for launches: few large chunks.
 #: Padded tokens encoded at once when ranking.
-ENCODE_TOKENS = 2**13
+ENCODE_TOKENS = {"cpu": 2**13, "cuda": 2**17}
 #: How much longer than the shortest the longest of the rows encoded at once may be.
-ENCODE_SPREAD = 1.5
-#: Scores held at once when validating: 8 MB, for larger tensors are paged in anew each time.
-SCORE_CHUNK = 2**21
-#: The same on an accelerator, which computes padding for nothing and waits for launches.
-DEVICE_ENCODE_TOKENS, DEVICE_ENCODE_SPREAD, DEVICE_SCORE_CHUNK = 2**17, 8.0, 2**27
+ENCODE_SPREAD = {"cpu": 1.5, "cuda": 8.0}
+#: Scores held at once when validating: on a CPU 8 MB, for larger tensors are paged in anew each
+#: time.
+SCORE_CHUNK = {"cpu": 2**21, "cuda": 2**27}
 
 
 class SequenceNet(ResumableNet):
@@ -223,9 +223,8 @@ def encode_histories(
 ) -> torch.Tensor:
     """State after the last item of each history, shape (n_rows, dim); zeros for an empty one."""
     module.eval()
-    most, spread = ENCODE_TOKENS, ENCODE_SPREAD
-    if torch.device(device).type != "cpu":
-        most, spread = DEVICE_ENCODE_TOKENS, DEVICE_ENCODE_SPREAD
+    device = torch.device(device)
+    most, spread = limit_on(ENCODE_TOKENS, device), limit_on(ENCODE_SPREAD, device)
     kept = histories.last(max_length)
     lengths, n_items = kept.lengths, len(histories.items)
     order = np.argsort(lengths, kind="stable")
@@ -314,7 +313,7 @@ def held_out_ranks(
         scores = queries[torch.from_numpy(part).to(queries.device)] @ item_matrix.T
         return ranks_within(scores, wanted, histories[part] if exclude_seen else None)
 
-    chunk = SCORE_CHUNK if queries.device.type == "cpu" else DEVICE_SCORE_CHUNK
-    for start, found in in_chunks(len(known), max(1, chunk // n_items), ranks):
+    size = max(1, limit_on(SCORE_CHUNK, queries.device) // n_items)
+    for start, found in in_chunks(len(known), size, ranks):
         rank[known[start : start + len(found)]] = found
     return rank

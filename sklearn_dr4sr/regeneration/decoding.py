@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from .._memory import OutOfMemoryError, is_out_of_memory
+from .._memory import OutOfMemoryError, is_out_of_memory, limit_on
 from .._progress import Timer
 from ..sequences import Sequences
 from .network import Regenerator
@@ -64,7 +64,7 @@ def decode(
     order = order[sources.lengths[order] > 0]
     done = np.cumsum(sources.lengths[order] + 2)  # tokens
     timer = Timer("[DatasetRegenerator] decoding", int(done[-1]) if len(done) else 0, verbose)
-    start, most = 0, _limit(CHUNK_TOKENS, module.embedding.weight.device)
+    start, most = 0, limit_on(CHUNK_TOKENS, module.embedding.weight.device)
     while start < len(order):  # rows of similar length together, so that little is padding
         width = int(sources.lengths[order[start]]) + 2
         stop = start + max(1, most // (n_memories * width))
@@ -177,7 +177,7 @@ class _State:
         EOS where it is likelier than all items together, else the item of the highest affinity.
         """
         share = self.module.log_share.exp()
-        block = max(1, _limit(SCORES, hidden.device) // len(share))
+        block = max(1, limit_on(SCORES, hidden.device) // len(share))
         chosen = torch.empty_like(which)
         for part in torch.arange(len(which), device=hidden.device).split(block):
             at = which[part]
@@ -203,11 +203,6 @@ class _State:
         self.open = self.open & (self.candidates[self.row] != chosen[:, None])
         self.last = chosen[:, None]
         self.generated = torch.cat([self.generated, self.last], dim=1)
-
-
-def _limit(limits: dict[str, int], device: torch.device) -> int:
-    """Give the limit of a device; of kinds that are not named, the one of cuda."""
-    return limits.get(device.type, limits["cuda"])
 
 
 def _pick(scores: torch.Tensor, temperature: float, draw: torch.Tensor) -> torch.Tensor:
