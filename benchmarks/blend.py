@@ -17,14 +17,16 @@ from pathlib import Path
 import joblib
 from sklearn.frozen import FrozenEstimator
 
-from benchmarks.recipes import backbone_name, blend, stack, student_name
+from benchmarks.backbones import backbone_name, teaching_backbones
+from benchmarks.recipes import blend, stack, student_name
 from benchmarks.run import describe, evaluate, load_split, parse, write
 from sklearn_dr4sr.baselines import SequentialRules
 
 
 def members(args, seed: int) -> dict[str, dict[str, str]]:
     """Names of the kept models of each set."""
-    backbones = {f"model{s}": backbone_name(args, s) for s in range(seed, seed + args.teachers)}
+    teaching = teaching_backbones(args, seed)
+    backbones = {member: backbone_name(own, s) for member, (own, s) in teaching.items()}
     students = {f"student{g}": student_name(args, seed, g) for g in range(1, args.generation + 1)}
     return {"backbones": backbones, "students": students, "all": backbones | students}
 

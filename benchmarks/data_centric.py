@@ -27,9 +27,9 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
 import sklearn_dr4sr
+from benchmarks.backbones import CACHE, kept
 from benchmarks.mining import peak_mb
 from benchmarks.models import command_line
-from benchmarks.recipes import CACHE, kept
 from benchmarks.run import Stages, forget_peak
 from sklearn_dr4sr.augmentation import (
     CropMaskReorder,

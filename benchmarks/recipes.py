@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 from functools import partial
-from pathlib import Path
 
-import joblib
 import numpy as np
-from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
+from benchmarks.backbones import (
+    backbone_name,
+    checkpoints,
+    co_teachers,
+    departures,
+    kept,
+    recommender,
+    teaching_backbones,
+)
 from sklearn_dr4sr import DatasetRegenerator, PatternMiner, SequenceDataset, Sequences
 from sklearn_dr4sr.augmentation import RandomSubsequences, SlidingWindow, TeacherContinuation
 from sklearn_dr4sr.baselines import MarkovChain, Popularity, SequentialRules, UserKNN
@@ -34,28 +39,6 @@ RECIPES = (
 )
 #: Teachers that are controls: what copies continued without a network are worth.
 UNTRAINED = {"rules": SequentialRules, "popularity": Popularity}
-CACHE = Path(__file__).parent / "cache"
-#: Of a training: what is in a name where it differs.
-DEFAULTS = {
-    "max_epochs": 1000,
-    "patience": 20,
-    "batch_size": 256,
-    "precision": "float32",
-    "device": "auto",
-}
-
-
-def departures(given: dict) -> list[str]:
-    """What a training departs from the defaults in; "auto" mostly means "cpu"."""
-    changed = [
-        key for key, usual in DEFAULTS.items() if given.get(key, usual) not in (usual, "cpu")
-    ]
-    return ["quick"] * given.get("quick", False) + [f"{key}={given[key]}" for key in changed]
-
-
-def checkpoints(args, *parts: str) -> str:
-    """Where a long fit leaves its state: what is killed goes on from there."""
-    return str(args.cache.joinpath("checkpoints", *parts))
 
 
 def original_and(histories: Sequences, extra: PatternTable) -> SequenceDataset:
@@ -82,26 +65,6 @@ def reversed_order(histories: Sequences) -> PatternTable:
     order = np.lexsort((-np.arange(len(histories.codes)), histories.rows))
     again = Sequences.from_codes(histories.codes[order], histories.offsets, histories.items)
     return PatternTable.of(again, np.arange(len(histories)), "augmented")
-
-
-def kept(path: Path, stages, what: str, fit):
-    """What is fitted once and kept with its seconds, for all that need it."""
-    path.parent.mkdir(exist_ok=True, parents=True)
-    with open(path.with_name(f"{path.name}.lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # of two runs that need it, one trains and one waits
-        if not path.exists():
-            fitted = stages(what, fit)
-            keep(path, fitted, stages.seconds[what])
-        fitted, stages.seconds[what] = joblib.load(path)
-    return fitted
-
-
-def keep(path: Path, fitted, seconds: float) -> None:
-    """Write for :func:`kept`, whole or not at all."""
-    path.parent.mkdir(exist_ok=True, parents=True)
-    part = path.with_name(f"{path.name}.part")
-    joblib.dump((fitted, seconds), part)
-    part.replace(path)
 
 
 def regenerated(train: Sequences, window: int, seed: int, stages, args):
@@ -135,18 +98,12 @@ def regenerated(train: Sequences, window: int, seed: int, stages, args):
     return kept(path, stages, "regenerate", decode), regenerator
 
 
-def backbone_name(args, seed: int) -> str:
-    """What a backbone is kept as: the same for every recipe that is taught by it."""
-    chosen = [f"{key}={value}" for key, value in args.set.items()]
-    parts = [args.name, args.model.lower(), args.loss, *chosen, *departures(vars(args))]
-    return "-".join([*parts, f"s{seed}"])
-
-
 def taught_name(args, seed: int, generation: int) -> str:
     """What the data of a generation of students is kept as."""
     chosen = [f"{key}={value}" for key, value in args.continuation.items()]
     parts = ["matched"] * (args.steps_per_epoch == "backbone")
     parts += [f"taught{generation}", f"by{args.teachers}", *chosen]
+    parts += [f"{key}={value}" for key, value in co_teachers(args).items()]
     parts += [args.teacher] * (args.teacher != "blend")
     parts += student_settings(args) if generation > 1 else []  # of the students that teach too
     return "-".join([backbone_name(args, seed), *parts])
@@ -163,29 +120,35 @@ def student_settings(args) -> list[str]:
     return [f"student.{key}={value}" for key, value in args.student.items()]
 
 
-def teachers(split: LeaveOneOutSplit, seed: int, stages, args, model, generation: int) -> list:
+def backbones(split: LeaveOneOutSplit, seed: int, stages, args) -> list:
+    """Named backbones that teach, each trained once and kept."""
+    named = []
+    for member, (own, s) in teaching_backbones(args, seed).items():
+        name = backbone_name(own, s)
+        untrained = recommender(split, s, own).set_params(checkpoint_dir=checkpoints(args, name))
+        fit = partial(untrained.fit, split.train, split.validation)
+        backbone = kept(args.cache / f"{name}.joblib", stages, f"teach-{member}", fit)
+        named.append((member, FrozenEstimator(backbone)))
+    return named
+
+
+def teachers(split: LeaveOneOutSplit, seed: int, stages, args, generation: int) -> list:
     """Named models that teach a generation of students, and the rules.
 
-    Backbones of as many seeds as asked for, and the students of the generations before; each is
-    trained once and kept. Of the controls what they are called for alone.
+    Backbones and the students of the generations before. Of the controls what they are called for
+    alone.
     """
     if args.teacher in UNTRAINED:
         return [(args.teacher, UNTRAINED[args.teacher]())]
-    named = []
-    for s in range(seed, seed + args.teachers):
-        name = backbone_name(args, s)
-        untrained = clone(model).set_params(random_state=s, checkpoint_dir=checkpoints(args, name))
-        fit = partial(untrained.fit, split.train, split.validation)
-        backbone = kept(args.cache / f"{name}.joblib", stages, f"teach{s}", fit)
-        named.append((f"model{s}", FrozenEstimator(backbone)))
+    named = backbones(split, seed, stages, args)
     for g in range(1, generation):
         name = student_name(args, seed, g)
 
         def fit(g=g, name=name):
-            data = taught(split, seed, stages, args, model, g)
-            folder = checkpoints(args, name)
-            untrained = clone(model).set_params(checkpoint_dir=folder, **args.student)
-            return untrained.fit(data, split.validation)
+            data = taught(split, seed, stages, args, g)
+            student = recommender(split, seed, args)
+            student.set_params(checkpoint_dir=checkpoints(args, name), **args.student)
+            return student.fit(data, split.validation)
 
         student = kept(args.cache / f"{name}.joblib", stages, f"student{g}", fit)
         named.append((f"student{g}", FrozenEstimator(student)))
@@ -211,7 +174,7 @@ def stack(named: list, seed: int) -> RankStack:
     return RankStack([*named, *counts], weights, labels="y", random_state=seed)
 
 
-def stacked(split: LeaveOneOutSplit, seed: int, stages, args, model) -> RankStack:
+def stacked(split: LeaveOneOutSplit, seed: int, stages, args) -> RankStack:
     """Backbones stacked by what was learned from the last items of the training rows alone.
 
     What RankStack does by itself with ``labels="held_back"``, but the backbones that rank are those
@@ -221,28 +184,29 @@ def stacked(split: LeaveOneOutSplit, seed: int, stages, args, model) -> RankStac
     def fit():
         held_back = leave_one_out(split.train)
         untrained = [
-            (f"model{s}", clone(model).set_params(random_state=s, checkpoint_dir=None))
-            for s in range(seed, seed + args.teachers)
+            (member, recommender(split, s, own))
+            for member, (own, s) in teaching_backbones(args, seed).items()
         ]
         first = stack(untrained, seed).fit(held_back.history, held_back.test)
         learned = FrozenEstimator(first.final_estimator_)
-        models = teachers(split, seed, stages, args, model, generation=1)[:-1]
+        models = backbones(split, seed, stages, args)
         second = stack(models, seed).set_params(final_estimator=learned)
         return second.fit(split.train, split.validation)
 
-    name = f"{backbone_name(args, seed)}-stack{args.teachers}"
+    beside = [f"{key}={value}" for key, value in co_teachers(args).items()]
+    name = "-".join([backbone_name(args, seed), f"stack{args.teachers}", *beside])
     return kept(args.cache / f"{name}.joblib", stages, "stack", fit)
 
 
-def rankers(split: LeaveOneOutSplit, seed: int, stages, args, model, student) -> dict:
+def rankers(split: LeaveOneOutSplit, seed: int, stages, args, student) -> dict:
     """Fitted: the teacher of a student, and both together."""
     own = [("student", FrozenEstimator(student))]
     if args.teacher == "stack":
-        teacher = stacked(split, seed, stages, args, model)
-        models = teachers(split, seed, stages, args, model, generation=1)[:-1]
+        teacher = stacked(split, seed, stages, args)
+        models = backbones(split, seed, stages, args)
         both = stack([*own, *models], seed).fit(split.train, split.validation)
         return {"teacher": teacher, "teacher_and_student": both}
-    named = teachers(split, seed, stages, args, model, args.generation)
+    named = teachers(split, seed, stages, args, args.generation)
     together = {"teacher": named, "teacher_and_student": [*own, *named]}
     return {
         who: blend(members, args.teacher).fit(split.train, split.validation)
@@ -250,12 +214,12 @@ def rankers(split: LeaveOneOutSplit, seed: int, stages, args, model, student) ->
     }
 
 
-def taught(split: LeaveOneOutSplit, seed: int, stages, args, model, generation: int):
+def taught(split: LeaveOneOutSplit, seed: int, stages, args, generation: int):
     """Histories continued by the teachers of a generation."""
     if args.teacher == "stack":
-        teacher = FrozenEstimator(stacked(split, seed, stages, args, model))
+        teacher = FrozenEstimator(stacked(split, seed, stages, args))
     else:
-        teacher = blend(teachers(split, seed, stages, args, model, generation), args.teacher)
+        teacher = blend(teachers(split, seed, stages, args, generation), args.teacher)
 
     def continued():
         continuation = TeacherContinuation(
@@ -268,9 +232,7 @@ def taught(split: LeaveOneOutSplit, seed: int, stages, args, model, generation: 
     return kept(path, stages, f"continue{generation}", continued)
 
 
-def training_data(
-    recipe: str, split: LeaveOneOutSplit, window: int, seed: int, stages, args, model
-):
+def training_data(recipe: str, split: LeaveOneOutSplit, window: int, seed: int, stages, args):
     """X' of a recipe, and what is worth noting of it."""
     train = split.train
     if recipe == "backbone":
@@ -286,7 +248,7 @@ def training_data(
     if recipe == "reversed":
         return original_and(train, reversed_order(train)), {}
     if recipe == "taught":
-        return taught(split, seed, stages, args, model, args.generation), {}
+        return taught(split, seed, stages, args, args.generation), {}
     if recipe in ("pattern", "mined"):
         miner = PatternMiner(window_size=window, deduplicate=True)
         data = stages("mine", lambda: miner.fit_transform(train))

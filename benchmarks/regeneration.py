@@ -150,7 +150,7 @@ def plain_training_step(module, batch, padded):
     memories, mask = module.encode(source)
     pi = module.choose(pattern).exp()
     final = torch.einsum("pk,plkd->pld", pi, memories)
-    states, _ = module.decode(inputs, module.memory(final), mask)
+    states, _ = module.decode(inputs, final, mask)
     scores = states @ module.embedding.weight.T
     allowed = torch.zeros(len(source), len(module.embedding.weight), dtype=torch.bool)
     allowed.scatter_(1, source[:, 1:], True)
@@ -169,7 +169,7 @@ def plain_decoding(module, histories):
             pattern = [module.sos]
             while len(pattern) <= module.max_pattern_length:
                 memories, mask = module.encode(tokens)
-                memory = module.memory(memories[:, :, k])
+                memory = memories[:, :, k]
                 states, _ = module.decode(torch.tensor([pattern]), memory, mask)
                 scores = states[0, -1] @ module.embedding.weight.T
                 closed = torch.ones(len(scores), dtype=torch.bool)

@@ -27,7 +27,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 
-from benchmarks.recipes import departures
+from benchmarks.backbones import departures
 from benchmarks.run import PAPER, parse, recipe_of, result_name, settings
 from sklearn_dr4sr.metrics import holm, ndcg_of_ranks, sign_flip_test
 from sklearn_dr4sr.plotting import PatternWeightsDisplay, RelativeScoreDisplay

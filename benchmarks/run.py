@@ -9,9 +9,10 @@ windows of the miner's size), ``prefixes`` (each prefix a sample: with ``--set '
 "last"}'``), ``shuffled`` (original + seven copies in nearly its order), ``reversed`` (original +
 itself backwards), ``dr4sr`` (original + mined + regenerated), ``dr4sr+``
 (the same, weighted by a personalizer that is trained jointly; ``--weights`` has its controls),
-``taught`` (histories continued by a teacher, ``--teachers`` backbones blended with rules, from
-``--generation`` 2 on with the earlier students, or stacked with ``--teacher stack``:
-TeacherContinuation; ``--student`` sets what the student has otherwise than they).
+``taught`` (histories continued by a teacher, ``--teachers`` backbones, one of each of
+``--co-teachers``, and from ``--generation`` 2 on the earlier students, blended with rules or
+stacked with ``--teacher stack``: TeacherContinuation; ``--student`` sets what the student has
+otherwise than they).
 ``--steps-per-epoch backbone`` validates every recipe after as many optimizer steps as the backbone
 takes in an epoch, so that patience means the same number of steps for all. ``test_with_rules`` in
 the JSON is the model blended with sequential rules at ranking. ``--table`` prints all results.
@@ -41,22 +42,20 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
 import sklearn_dr4sr
-from benchmarks.mining import peak_mb
-from benchmarks.recipes import (
+from benchmarks.backbones import (
     CACHE,
     DEFAULTS,
-    RECIPES,
-    UNTRAINED,
+    MODELS,
     backbone_name,
-    blend,
     checkpoints,
+    co_teachers,
     departures,
     keep,
     kept,
-    rankers,
-    student_name,
-    training_data,
+    recommender,
 )
+from benchmarks.mining import peak_mb
+from benchmarks.recipes import RECIPES, UNTRAINED, blend, rankers, student_name, training_data
 from sklearn_dr4sr import DatasetPersonalizer, SequenceDataset
 from sklearn_dr4sr._torch import resolve_device
 from sklearn_dr4sr.baselines import MarkovChain, Popularity, SequentialRules, UserKNN
@@ -64,14 +63,10 @@ from sklearn_dr4sr.dataset import ORIGINS
 from sklearn_dr4sr.datasets import load_sequences
 from sklearn_dr4sr.metrics import ndcg_of_ranks, ranks
 from sklearn_dr4sr.model_selection import LeaveOneOutSplit, leave_one_out
-from sklearn_dr4sr.recommenders import FMLP, GNN, BSARec, CL4SRec, GRU4Rec, SASRec
 
 RESULTS = Path(__file__).parent / "results"
 #: Window sizes of the paper (A.4): 5 for Beauty, 10 for the others.
 WINDOW = {"Beauty": 5}
-MODELS = {m.__name__: m for m in (SASRec, GRU4Rec, FMLP, GNN, CL4SRec, BSARec)}
-#: The strong setting of a cross-entropy SASRec.
-STRONG = {("SASRec", "ce"): {"hidden_dim": 256, "input_norm": True}}
 #: Parameters that a recommender, a personalizer and a teacher's continuation have alike.
 SHARED = ("hidden_dim", "temperature")
 #: A trial: the first rows, few epochs, upper steps at once, and no file of the real runs.
@@ -180,6 +175,7 @@ def settings(args) -> dict:
     """What is set beyond the recipe's defaults."""
     weights = {"weights": args.weights} if args.weights != "joint" else {}
     weights |= {"teachers": args.teachers} if args.teachers > 1 else {}
+    weights |= co_teachers(args)
     weights |= {"generation": args.generation} if args.generation > 1 else {}
     weights |= {"teacher": args.teacher} if args.teacher != "blend" else {}
     personalizer, paper = args.personalizer, {}
@@ -246,30 +242,12 @@ def result_name(args, recipe: str, seed: int) -> str:
     return "-".join([*parts, *departures(vars(args)), f"s{seed}"])
 
 
-def recommender(split, seed: int, args):
-    """What a recipe's data trains, unfitted."""
-    backbone_steps = -(-int((split.train.lengths >= 2).sum()) // args.batch_size)
-    return MODELS[args.model](
-        loss=args.loss,
-        max_epochs=args.max_epochs,
-        patience=args.patience,
-        steps_per_epoch=backbone_steps if args.steps_per_epoch == "backbone" else None,
-        batch_size=args.batch_size,
-        device=args.device,
-        random_state=seed,
-        verbose=1,
-        precision=args.precision,
-        **{**STRONG.get((args.model, args.loss), {}), **args.set},
-    )
-
-
 def run(split, recipe: str, seed: int, args) -> None:
     """Train one recipe with one seed."""
     stages, name = Stages(), result_name(args, recipe, seed)
     window = WINDOW.get(args.name, 10)
     model = recommender(split, seed, args)
-    untrained = clone(model)
-    data, notes = training_data(recipe, split, window, seed, stages, args, untrained)
+    data, notes = training_data(recipe, split, window, seed, stages, args)
     data = weighted_by_origin(data, args.origin_weights)
     model.set_params(checkpoint_dir=checkpoints(args, name, "train"))
     forget_peak(args.device)  # what was fitted for the data is not the recipe's
@@ -291,7 +269,7 @@ def run(split, recipe: str, seed: int, args) -> None:
     if recipe == "taught":
         path = args.cache / f"{student_name(args, seed, args.generation)}.joblib"
         keep(path, model, stages.seconds["train"])
-        for who, ranker in rankers(split, seed, stages, args, untrained, student=model).items():
+        for who, ranker in rankers(split, seed, stages, args, student=model).items():
             notes[f"test_of_{who}"], _ = evaluate(ranker, split)
     epochs = model.history_
     record = {
@@ -413,6 +391,13 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
         "--teachers", type=int, default=1, help="of taught: backbones of so many seeds"
     )
     parser.add_argument(
+        "--co-teachers",
+        type=json.loads,
+        default={},
+        help="of taught: a backbone of each model beside them, "
+        'as JSON, such as {"FMLP": {"embedding_dim": 64}}; else it has what --set says',
+    )
+    parser.add_argument(
         "--teacher",
         choices=["blend", "auto", "stack", *UNTRAINED],
         default="blend",
@@ -444,6 +429,8 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
         parser.error("--data is needed, or --table")
     if args.teacher in ("stack", *UNTRAINED) and args.generation > 1:
         parser.error(f"--teacher {args.teacher} has no further --generation")
+    if unknown := args.co_teachers.keys() - MODELS.keys():
+        parser.error(f"--co-teachers: {sorted(unknown)} not in {sorted(MODELS)}")
     args.name = args.data and data_name(args.data)
     return args
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks.peers import SIZES, rectools_dataset, rectools_sasrec
 from benchmarks.recipes import training_data
-from benchmarks.run import WINDOW, Stages, describe, load_split, recommender
+from benchmarks.run import WINDOW, Stages, describe, load_split
 from benchmarks.run import parse as options_of_run
 from sklearn_dr4sr.metrics import ndcg_of_ranks, ranks
 
@@ -66,8 +66,7 @@ def main() -> None:
     for recipe in own.recipes:
         stages = Stages()
         window = WINDOW.get(args.name, 10)
-        model = recommender(split, own.seed, args)
-        data, _ = training_data(recipe, split, window, own.seed, stages, args, model)
+        data, _ = training_data(recipe, split, window, own.seed, stages, args)
         patterns = data.patterns[np.flatnonzero(data.patterns.lengths >= 2)].compact()
         an_epoch = math.ceil(len(patterns) / SIZES["batch"])
         steps = steps or an_epoch * own.epochs

@@ -19,7 +19,7 @@ from sklearn_dr4sr.metrics import ranking_scorer
 from sklearn_dr4sr.model_selection import leave_one_out
 
 growth = pytest.importorskip("benchmarks.growth", reason="needs the repository")
-from benchmarks import compare, data_centric, recipes, reproduce, run  # noqa: E402
+from benchmarks import backbones, compare, data_centric, reproduce, run  # noqa: E402
 
 ROOT = Path(run.__file__).parents[1]
 
@@ -90,6 +90,9 @@ def test_every_option_that_changes_a_result_is_in_its_name():
         ["--teacher", "stack"],
         ["--teacher", "popularity"],
         ["--teacher", "auto"],
+        ["--co-teachers", '{"FMLP": {}}'],
+        ["--co-teachers", '{"FMLP": {"n_layers": 1}}'],
+        ["--co-teachers", '{"FMLP": {}, "GNN": {}}'],
     ]
     named = {}
     for words in variants:
@@ -99,9 +102,36 @@ def test_every_option_that_changes_a_result_is_in_its_name():
         named[name] = words
     training = ([], *variants[1:9], ["--set", hidden])
     kept = {
-        recipes.backbone_name(run.parse(["--data", "Beauty.txt", *words]), 0) for words in training
+        backbones.backbone_name(run.parse(["--data", "Beauty.txt", *words]), 0)
+        for words in training
     }
     assert len(kept) == len(training)
+
+
+def test_teachers_of_another_kind_have_what_is_set_and_what_is_given_for_them():
+    settings = '{"embedding_dim": 8, "hidden_dim": 16, "positions": "relative"}'
+    words = ["--model", "BSARec", "--loss", "ce", "--teachers", "2", "--set", settings]
+    further = ["--co-teachers", '{"FMLP": {"hidden_dim": 32}, "SASRec": {}}']
+    args = run.parse(["--data", "Beauty.txt", *words, *further])
+    split = leave_one_out(make_sequences(30, 12, random_state=0))
+    made = {
+        member: backbones.recommender(split, seed, own)
+        for member, (own, seed) in backbones.teaching_backbones(args, 3).items()
+    }
+    shown = {
+        member: (type(model).__name__, model.random_state, model.embedding_dim, model.hidden_dim)
+        for member, model in made.items()
+    }
+    assert shown == {
+        "model3": ("BSARec", 3, 8, 16),
+        "model4": ("BSARec", 4, 8, 16),
+        "fmlp3": ("FMLP", 3, 8, 32),
+        "sasrec3": ("SASRec", 3, 8, 16),
+    }
+    assert made["sasrec3"].positions == "relative"  # FMLP has none
+    assert {model.loss for model in made.values()} == {"ce"}
+    with pytest.raises(SystemExit):
+        run.parse(["--data", "Beauty.txt", "--co-teachers", '{"Popularity": {}}'])
 
 
 def test_parameters_that_two_groups_have_are_told_apart():
@@ -118,8 +148,8 @@ def test_results_in_the_repository_have_the_names_of_their_commands():
     for path in found:
         record = json.loads(path.read_text())
         given = {**record["parameters"], "quick": False}
-        assert recipes.departures(given) == [
-            part for part in path.stem.split("-") if part.partition("=")[0] in recipes.DEFAULTS
+        assert backbones.departures(given) == [
+            part for part in path.stem.split("-") if part.partition("=")[0] in backbones.DEFAULTS
         ]
 
 
@@ -127,15 +157,15 @@ def test_quick_runs_keep_out_of_the_real_folders():
     args = run.parse(["--data", "Beauty.txt", "--quick"])
     assert args.max_epochs == 2
     for folder in (args.results, args.cache):
-        assert folder not in (run.RESULTS, recipes.CACHE)
-        assert recipes.CACHE / "quick" in (folder, *folder.parents)
+        assert folder not in (run.RESULTS, backbones.CACHE)
+        assert backbones.CACHE / "quick" in (folder, *folder.parents)
     assert run.parse(["--data", "Beauty.txt", "--quick", "--max-epochs", "1"]).max_epochs == 1
     usual = run.parse(["--data", "Beauty.txt"])
-    assert (usual.results, usual.cache, usual.max_epochs) == (run.RESULTS, recipes.CACHE, 1000)
+    assert (usual.results, usual.cache, usual.max_epochs) == (run.RESULTS, backbones.CACHE, 1000)
 
 
 def test_a_cell_writes_where_it_is_told_and_leaves_no_checkpoint(data):
-    before = sorted(recipes.CACHE.rglob("*")) if recipes.CACHE.exists() else []
+    before = sorted(backbones.CACHE.rglob("*")) if backbones.CACHE.exists() else []
     name = train(data, "dr4sr+", "--quick")
     record = json.loads((data / "results" / f"{name}.json").read_text())
     assert record["epochs"] == 2
@@ -144,7 +174,7 @@ def test_a_cell_writes_where_it_is_told_and_leaves_no_checkpoint(data):
     made = {"Beauty-w5-K5-s0.joblib", "Beauty-w5-K5-s0-g0.1-data.joblib"}
     assert kept == {*made, f"{name}.joblib"}
     assert not list((data / "cache").rglob("*.checkpoint"))
-    assert (sorted(recipes.CACHE.rglob("*")) if recipes.CACHE.exists() else []) == before
+    assert (sorted(backbones.CACHE.rglob("*")) if backbones.CACHE.exists() else []) == before
     permuted = train(data, "dr4sr+", "--quick", "--weights", "permuted")  # trains no personalizer
     seconds = json.loads((data / "results" / f"{permuted}.json").read_text())["seconds"]
     assert seconds["personalize"] == record["seconds"]["train"]

@@ -97,7 +97,7 @@ def test_gathered_loss_equals_the_full_vocabulary_masked():
             shown = [module.pad if t in outside else t for t in pattern.tolist()]
             pi = module.choose(torch.tensor([shown])).exp()
             final = (pi[:, None, :, None] * memories).sum(2)
-            states, _ = module.decode(pattern[None, :-1], module.memory(final), mask)
+            states, _ = module.decode(pattern[None, :-1], final, mask)
             logits = states[0] @ module.embedding.weight.T
             summary = final[0].mean(0).expand(len(states[0]), -1)
             asked = torch.cat([states[0], summary], -1) @ module.explorer.weight.T
@@ -130,7 +130,7 @@ def test_without_hidden_items_only_what_is_cut_off_is_learned_generatively(data,
 def test_cached_decoding_equals_uncached():
     module = network()
     memories, mask = module.encode(torch.tensor([[21, 3, 4, 20, 22], [21, 5, 6, 7, 20]]))
-    memory = module.memory(memories[:, :, 1])
+    memory = memories[:, :, 1]
     tokens = torch.tensor([[21, 3, 4, 9], [21, 7, 5, 2]])
     whole, _ = module.decode(tokens, memory, mask)
     past = None
@@ -214,7 +214,7 @@ def one_by_one(module, sources, gamma, seed):
             pattern = []
             for step in range(6):
                 tokens = torch.tensor([[module.sos, *pattern]])
-                states, _ = module.decode(tokens, module.memory(memories[:, :, k]), mask)
+                states, _ = module.decode(tokens, memories[:, :, k], mask)
                 scores = states[0, -1] @ module.embedding.weight.T
                 if coins[0, k, step] < gamma:
                     asked = torch.cat([states[0, -1], memories[0, :, k].mean(0)])

@@ -143,10 +143,9 @@ class _State:
         n_rows, _, n_memories, _ = memories.shape
         self.module = module
         self.alive = torch.arange(n_rows * n_memories, device=memories.device)
-        memories = memories.transpose(1, 2).flatten(0, 1)  # (rows * K, length, dim)
-        self.memory = module.memory(memories)
+        self.memory = memories.transpose(1, 2).flatten(0, 1)  # (rows * K, length, dim)
         self.mask = mask.repeat_interleave(n_memories, dim=0)
-        self.summary = module.summary(memories, self.mask)
+        self.summary = module.summary(self.memory, self.mask)
         self.candidates = candidates  # (rows, candidates)
         self.row = self.alive // n_memories
         # what may still be chosen: of the candidates, each once
@@ -198,7 +197,7 @@ class _State:
             self.alive, self.row, self.mask = self.alive[at], self.row[at], self.mask[at]
             self.summary, self.open = self.summary[at], self.open[at]
             self.generated = self.generated[at]
-            self.memory = [(key[at], value[at]) for key, value in self.memory]
+            self.memory = self.memory[at]
             self.past = [(key[at], value[at]) for key, value in self.past]
         self.open = self.open & (self.candidates[self.row] != chosen[:, None])
         self.last = chosen[:, None]

@@ -44,7 +44,7 @@ def loss_terms(module: Regenerator, batch: PairBatch) -> dict[str, torch.Tensor]
     log_pi = module.choose(shown)  # (pairs, K)
     memories, mask = module.encode(batch.source)  # (sources, length, K, dim)
     final = torch.einsum("pk,plkd->pld", log_pi.exp(), memories[row])  # equation 4
-    states, _ = module.decode(inputs, module.memory(final), mask[row])  # (pairs, T, dim)
+    states, _ = module.decode(inputs, final, mask[row])  # (pairs, T, dim)
 
     scores = torch.einsum("ptd,pcd->ptc", states, module.embedding(batch.candidates)[row])
     scores = scores.masked_fill((choices == module.pad)[:, None], -math.inf)
