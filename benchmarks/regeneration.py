@@ -3,7 +3,8 @@
     python -m benchmarks.regeneration --data Beauty.txt [--fitted cache/Beauty-w5-K5-s0.joblib]
 
 ``--fitted``: the regenerator that ``benchmarks.run --recipe dr4sr`` has trained and kept.
-Writes results/regeneration-NAME.json and results/regeneration-NAME.md beside this file.
+Writes results/regeneration-NAME.json and results/regeneration-NAME.md beside this file, with
+``--levers`` regeneration-levers-NAME.json alone: what the levers save, after ``--epochs``.
 Plausibility is the mean log-likelihood of a pattern's transitions under a Markov model of the other
 users: what the pattern's own user did is taken out of the counts, so copying a history earns
 nothing. It stands beside that of real transitions, counted the same way, and of random ones.
@@ -270,6 +271,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--item-embedding", default="sasrec", choices=("sasrec", "random"))
     parser.add_argument("--fitted", type=Path, help="what benchmarks.run has kept in its cache")
+    parser.add_argument("--levers", action="store_true", help="nothing but the speed levers")
     args = parser.parse_args()
     name = args.name or data_name(args.data)
     window = args.window or (10 if name == "Toys" else 5)
@@ -290,17 +292,34 @@ def main():
             verbose=1,
         )
         fitted, cost = pretrain(regenerator, data)
-    histories = data.histories.recode(fitted.items_)
-    plausible = Plausibility(histories)
-    user, source, target = transitions(histories, np.arange(len(histories)))
-    shuffled = np.random.default_rng(args.seed).permutation(target)
-    table = sweep(fitted, data, histories, plausible)
-    decoding = sum(line["seconds"] for line in table)
-    durations = [epoch["dur"] for epoch in fitted.history_]
     record = {
         "data": name,
         "window_size": window,
         "rows": len(sequences),
+        "epochs": len(fitted.history_),
+        "levers": levers(fitted, data),
+        **describe(regenerator, args.seed),
+    }
+    RESULTS.mkdir(exist_ok=True)
+    if args.levers:
+        path = RESULTS / f"regeneration-levers-{name}.json"
+        path.write_text(json.dumps(record, indent=1) + "\n")
+        return
+    record |= quality(fitted, data, cost, args.seed)
+    (RESULTS / f"regeneration-{name}.json").write_text(json.dumps(record, indent=1) + "\n")
+    (RESULTS / f"regeneration-{name}.md").write_text(as_markdown(record))
+
+
+def quality(fitted, data, cost, seed):
+    """What each gamma makes, beside real and random transitions, and what it costs."""
+    histories = data.histories.recode(fitted.items_)
+    plausible = Plausibility(histories)
+    user, source, target = transitions(histories, np.arange(len(histories)))
+    shuffled = np.random.default_rng(seed).permutation(target)
+    table = sweep(fitted, data, histories, plausible)
+    decoding = sum(line["seconds"] for line in table)
+    durations = [epoch["dur"] for epoch in fitted.history_]
+    return {
         "pretraining": {
             **cost,
             "epoch_seconds_median": round(float(np.median(durations)), 2),
@@ -320,9 +339,14 @@ def main():
                 1 + (cost.get("five_refits_seconds", 0) + decoding) / cost["seconds"], 3
             ),
         },
-        "levers": levers(fitted, data),
+    }
+
+
+def describe(regenerator, seed):
+    """What a reader needs to run it again."""
+    return {
         "command": command_line("regeneration"),
-        "seed": args.seed,
+        "seed": seed,
         "date": datetime.date.today().isoformat(),
         "versions": {
             "sklearn_dr4sr": sklearn_dr4sr.__version__,
@@ -337,9 +361,6 @@ def main():
             k: v for k, v in regenerator.get_params().items() if k not in ("memory", "callbacks")
         },
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"regeneration-{name}.json").write_text(json.dumps(record, indent=1) + "\n")
-    (RESULTS / f"regeneration-{name}.md").write_text(as_markdown(record))
 
 
 def as_markdown(record):
