@@ -8,7 +8,8 @@ so a table grows over many calls. ``--hours`` ends the call after so long: a cel
 then goes on after its last whole epoch the next time (pre-trainings are kept as well). Further
 options, such as ``--device cuda``, ``--loss ce`` or ``--quick``, are those of ``benchmarks.run``.
 ``--render`` runs nothing and writes what there is to results/tables/. Cells that lack seeds are
-marked with how many they have. The exit status is 1 if a cell failed.
+marked with how many they have; those without any are listed below the table. The exit status is 1
+if a cell failed.
 """
 
 from __future__ import annotations
@@ -142,7 +143,8 @@ class Cell:
         """The recipe and what departs from its defaults."""
         args = parse(self.arguments(Path(), 0))
         label = recipe_of({**vars(args), "settings": settings(args)})
-        return f"{label}, defaults" if label == "dr4sr+" else label
+        by_default = self.recipe == "dr4sr+" and not self.options
+        return f"{label}, defaults" if by_default else label
 
 
 def by_the_paper(**changed) -> dict:
@@ -402,12 +404,18 @@ def render(wanted: list[Cell], shelf: Shelf) -> str:
         "| p (Holm) | rules N@20 | best step | training s | peak MB |",
         "|" + "---|" * 13,
     ]
+    left: dict[str, list[str]] = {}
     for i, cell in enumerate(wanted):
         row = [cell.data, cell.model, cell.label(), "yes" if cell.matched else ""]
         row.append(f"{cell.paper:.4f}" if cell.paper else "")
         records = shelf.results(cell)
+        if not records and (missing := shelf.missing(cell)) == "not run":
+            label = f"{cell.label()}{' at matched steps' * cell.matched}"
+            label += f" (the paper: {cell.paper:.4f})" if cell.paper else ""
+            left.setdefault(f"{cell.data}, {cell.model}", []).append(label)
+            continue
         if not records:
-            lines.append(line(*row, shelf.missing(cell), *[""] * 7))
+            lines.append(line(*row, missing, *[""] * 7))
             continue
         scores = [record["test"]["ndcg@20"] for record in records]
         spread = f" ± {np.std(scores, ddof=1):.4f}" if len(scores) > 1 else ""
@@ -421,6 +429,9 @@ def render(wanted: list[Cell], shelf: Shelf) -> str:
         row.append(f"{np.mean([r['seconds']['train'] for r in records]):.0f}")
         row.append(f"{np.mean([r['peak_memory_mb'] for r in records]):.0f}")
         lines.append(line(*row))
+    if left:
+        lines += ["", "Not run:", ""]
+        lines += [f"- {what}: {'; '.join(labels)}" for what, labels in left.items()]
     return "\n".join(lines) + "\n"
 
 

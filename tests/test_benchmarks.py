@@ -348,6 +348,13 @@ def test_a_table_of_made_results(tmp_path):
     assert dr4sr["rules N@20"] == "0.0611"
     assert (plus["recipe"], plus["N@20"], plus["paper N@20"]) == ("dr4sr+, defaults", "failed", "")
     assert reproduce.statistics(cells[2:], shelf).splitlines()[-1].count("failed") == 1
+    further = [
+        reproduce.Cell("Toys", "GNN", "dr4sr", 0.0498),
+        reproduce.Cell("Toys", "GNN", "mined"),
+    ]
+    table, left = reproduce.render([*cells, *further], shelf).split("\nNot run:\n\n")
+    assert table == reproduce.render(cells, shelf)
+    assert left == "- Toys, GNN: dr4sr (the paper: 0.0498); mined\n"
     fewer = shelf.name(cells[0], 1).replace("-s1", "-max_epochs=60-s1")
     made_result(tmp_path, fewer, 0.125, [1], parameters={"max_epochs": 60})
     (tmp_path / f"{shelf.name(cells[0], 0)}.json").unlink()
