@@ -12,6 +12,7 @@ import torch
 from skorch.callbacks import EarlyStopping
 
 from .._callbacks import fresh_callbacks
+from .._memory import limit_on
 from .._parameters import (
     COUNT,
     LARGE,
@@ -30,12 +31,7 @@ from ..dataset import SequenceDataset
 from ..ranking import BaseRecommender
 from ..sequences import Sequences
 from .averaging import WeightAverage
-from .batching import (
-    DEVICE_GROUP_OVERHEAD,
-    GROUP_OVERHEAD,
-    LengthGroupedBatches,
-    TrainingPatterns,
-)
+from .batching import GROUP_OVERHEAD, LengthGroupedBatches, TrainingPatterns
 from .embeddings import EmbeddingSpace
 from .losses import LOSSES
 from .persistence import Storable
@@ -418,7 +414,6 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
         else:
             callbacks.append(tasks)
         given = self._module_parameters(dataset)
-        on_cpu = device.type == "cpu"
         check = None
         if self._takes_module:
             check = partial(
@@ -444,7 +439,7 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
             iterator_train=LengthGroupedBatches,
             iterator_train__seed=seed,
             iterator_train__steps=self._steps(dataset),
-            iterator_train__overhead=GROUP_OVERHEAD if on_cpu else DEVICE_GROUP_OVERHEAD,
+            iterator_train__overhead=limit_on(GROUP_OVERHEAD, device),
             train_split=None,
             callbacks=callbacks + fresh_callbacks(self.callbacks),
             device=str(device),

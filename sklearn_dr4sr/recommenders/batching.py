@@ -12,10 +12,9 @@ import torch
 
 from ..sequences import Sequences
 
-#: What a further group costs, in padded tokens that it must save; measured, not critical.
-GROUP_OVERHEAD = 60
-#: The same on an accelerator, which computes padding for nothing and waits for launches.
-DEVICE_GROUP_OVERHEAD = 5000
+#: What a further group costs, in padded tokens that it must save; measured, not critical. An
+#: accelerator computes padding for nothing and waits for launches.
+GROUP_OVERHEAD = {"cpu": 60, "cuda": 5000}
 
 
 class Group(NamedTuple):
@@ -167,7 +166,7 @@ class LengthGroupedBatches:
     steps : int or None
         Batches an epoch; None: one pass over the patterns. An epoch may end within a pass, and the
         next one goes on from there.
-    overhead : float, default=GROUP_OVERHEAD
+    overhead : float, default=60
         As of :func:`group_edges`.
     """
 
@@ -177,7 +176,7 @@ class LengthGroupedBatches:
         batch_size: int,
         seed: int,
         steps: int | None = None,
-        overhead: float = GROUP_OVERHEAD,
+        overhead: float = GROUP_OVERHEAD["cpu"],
     ) -> None:
         self.dataset = dataset
         self.batch_size = batch_size
@@ -222,7 +221,9 @@ class LengthGroupedBatches:
         return Batch([self.dataset.group(rows[which == g]) for g in np.unique(which)])
 
 
-def group_edges(lengths: np.ndarray, share: float, overhead: float = GROUP_OVERHEAD) -> np.ndarray:
+def group_edges(
+    lengths: np.ndarray, share: float, overhead: float = GROUP_OVERHEAD["cpu"]
+) -> np.ndarray:
     """Choose the longest length of each group so that padding plus overhead is least.
 
     Parameters

@@ -7,14 +7,15 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional as F
 
+from .._memory import limit_on
+
 __all__ = ["LOSSES", "cross_entropy_sum", "next_item_loss"]
 
 LOSSES = ("bce", "bpr", "ce", "sampled_softmax", "gbce")
 
-#: Logits held at once by the full cross-entropy: 16 MB, so that a chunk stays near the cores.
-CHUNK_SIZE = 2**22
-#: The same on an accelerator, where a further chunk costs a dozen launches: half a gigabyte.
-DEVICE_CHUNK_SIZE = 2**27
+#: Logits held at once by the full cross-entropy: 16 MB, so that a chunk stays near the cores; on
+#: an accelerator half a gigabyte, for a further chunk costs a dozen launches.
+LOGITS = {"cpu": 2**22, "cuda": 2**27}
 
 #: Probabilities below this are zero in the gradient: what they add is far below rounding, and
 #: their squares in Adam would be denormal.
@@ -95,8 +96,7 @@ class _CrossEntropySum(torch.autograd.Function):
         needs_gradient = any(ctx.needs_input_grad[:2])
         grad_states = torch.empty_like(states)
         grad_items = torch.zeros_like(item_matrix)
-        chunk = CHUNK_SIZE if states.device.type == "cpu" else DEVICE_CHUNK_SIZE
-        rows = max(1, chunk // len(item_matrix))
+        rows = max(1, limit_on(LOGITS, states.device) // len(item_matrix))
         # one buffer for all chunks: a fresh one each would be paged in anew each time
         buffer = states.new_empty(min(rows, len(states)), len(item_matrix))
         low_states, low_items = states.to(dtype), item_matrix.to(dtype)
