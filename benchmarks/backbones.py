@@ -61,37 +61,27 @@ def backbone_name(args, seed: int) -> str:
     return "-".join([*parts, f"s{seed}"])
 
 
-def kinds(args) -> list:
-    """What is set for each model that teaches: the backbone's own, then those beside it.
+def teaching_backbones(args, seed: int) -> dict[str, tuple]:
+    """What is set for each backbone that teaches, and its seed.
 
-    A model beside it has what ``--set`` says of parameters that it knows, and what is given for it.
+    ``--teachers`` of the backbone's own kind, and one of each kind beside it, which has what
+    ``--set`` says of parameters that it knows, and what is given for it.
     """
-    found = [args]
+    found = {f"model{s}": (args, s) for s in range(seed, seed + args.teachers)}
     for name, given in args.co_teachers.items():
         known = MODELS[name]().get_params()
         shared = {key: value for key, value in args.set.items() if key in known}
-        found.append(argparse.Namespace(**{**vars(args), "model": name, "set": shared | given}))
+        own = argparse.Namespace(**{**vars(args), "model": name, "set": shared | given})
+        found[f"{name.lower()}{seed}"] = (own, seed)
     return found
-
-
-def teaching_backbones(args, seed: int) -> dict[str, tuple]:
-    """What is set for each backbone that teaches, and its seed: ``--teachers`` of its own kind.
-
-    And one of each kind beside it.
-    """
-    own, *others = kinds(args)
-    found = {f"model{s}": (own, s) for s in range(seed, seed + args.teachers)}
-    return found | {f"{other.model.lower()}{seed}": (other, seed) for other in others}
 
 
 def co_teachers(args) -> dict:
     """The kinds of teachers beside the backbone's, for names of results."""
-    given = {
-        f"{name}.{key}": value
-        for name, own in args.co_teachers.items()
-        for key, value in own.items()
-    }
-    return {"beside": "+".join(args.co_teachers)} | given if args.co_teachers else {}
+    found = {"beside": "+".join(args.co_teachers)} if args.co_teachers else {}
+    for name, given in args.co_teachers.items():
+        found |= {f"{name}.{key}": value for key, value in given.items()}
+    return found
 
 
 def kept(path: Path, stages, what: str, fit):
