@@ -32,6 +32,11 @@ def departures(given: dict) -> list[str]:
     return ["quick"] * given.get("quick", False) + [f"{key}={given[key]}" for key in changed]
 
 
+def as_parts(given: dict) -> list[str]:
+    """What is set, as parts of a name."""
+    return [f"{key}={value}" for key, value in given.items()]
+
+
 def checkpoints(args, *parts: str) -> str:
     """Where a long fit leaves its state: what is killed goes on from there."""
     return str(args.cache.joinpath("checkpoints", *parts))
@@ -56,8 +61,7 @@ def recommender(split, seed: int, args):
 
 def backbone_name(args, seed: int) -> str:
     """What a backbone is kept as: the same for every recipe that is taught by it."""
-    chosen = [f"{key}={value}" for key, value in args.set.items()]
-    parts = [args.name, args.model.lower(), args.loss, *chosen, *departures(vars(args))]
+    parts = [args.name, args.model.lower(), args.loss, *as_parts(args.set), *departures(vars(args))]
     return "-".join([*parts, f"s{seed}"])
 
 

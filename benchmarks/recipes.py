@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.frozen import FrozenEstimator
 
 from benchmarks.backbones import (
+    as_parts,
     backbone_name,
     checkpoints,
     co_teachers,
@@ -100,10 +101,9 @@ def regenerated(train: Sequences, window: int, seed: int, stages, args):
 
 def taught_name(args, seed: int, generation: int) -> str:
     """What the data of a generation of students is kept as."""
-    chosen = [f"{key}={value}" for key, value in args.continuation.items()]
     parts = ["matched"] * (args.steps_per_epoch == "backbone")
-    parts += [f"taught{generation}", f"by{args.teachers}", *chosen]
-    parts += [f"{key}={value}" for key, value in co_teachers(args).items()]
+    parts += [f"taught{generation}", f"by{args.teachers}", *as_parts(args.continuation)]
+    parts += as_parts(co_teachers(args))
     parts += [args.teacher] * (args.teacher != "blend")
     parts += student_settings(args) if generation > 1 else []  # of the students that teach too
     return "-".join([backbone_name(args, seed), *parts])
@@ -117,7 +117,7 @@ def student_name(args, seed: int, generation: int) -> str:
 
 def student_settings(args) -> list[str]:
     """What a student has otherwise than its teachers."""
-    return [f"student.{key}={value}" for key, value in args.student.items()]
+    return [f"student.{setting}" for setting in as_parts(args.student)]
 
 
 def backbones(split: LeaveOneOutSplit, seed: int, stages, args) -> list:
@@ -193,8 +193,8 @@ def stacked(split: LeaveOneOutSplit, seed: int, stages, args) -> RankStack:
         second = stack(models, seed).set_params(final_estimator=learned)
         return second.fit(split.train, split.validation)
 
-    beside = [f"{key}={value}" for key, value in co_teachers(args).items()]
-    name = "-".join([backbone_name(args, seed), f"stack{args.teachers}", *beside])
+    parts = [backbone_name(args, seed), f"stack{args.teachers}", *as_parts(co_teachers(args))]
+    name = "-".join(parts)
     return kept(args.cache / f"{name}.joblib", stages, "stack", fit)
 
 

@@ -28,7 +28,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 
-from benchmarks.backbones import departures
+from benchmarks.backbones import as_parts, departures
 from benchmarks.run import PAPER, parse, recipe_of, result_name, settings
 from sklearn_dr4sr.metrics import holm, ndcg_of_ranks, sign_flip_test
 from sklearn_dr4sr.plotting import PatternWeightsDisplay, RelativeScoreDisplay
@@ -281,8 +281,8 @@ class Shelf:
         args = parse(["--data", "", *self.words])
         if args.quick:
             return []
-        chosen = [f"{key}={value}" for key, value in settings(args).items()]
-        return [args.loss] * (args.loss != "bce") + chosen + departures(vars(args))
+        loss = [args.loss] * (args.loss != "bce")
+        return [*loss, *as_parts(settings(args)), *departures(vars(args))]
 
     def name(self, cell: Cell, seed: int) -> str:
         """The name of a result."""

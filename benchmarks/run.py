@@ -46,6 +46,7 @@ from benchmarks.backbones import (
     CACHE,
     DEFAULTS,
     MODELS,
+    as_parts,
     backbone_name,
     checkpoints,
     co_teachers,
@@ -235,7 +236,7 @@ def result_name(args, recipe: str, seed: int) -> str:
     """What the files of a run are called: all that departs from the defaults is in it."""
     parts = [args.name, recipe, args.model.lower(), args.loss]
     parts += ["matched"] * (args.steps_per_epoch == "backbone")
-    parts += [f"{key}={value}" for key, value in settings(args).items()]
+    parts += as_parts(settings(args))
     if recipe in ("random", "dr4sr", "dr4sr+"):
         parts += [f"K{args.diversity_factor}"] * (args.diversity_factor != 5)
         parts += [f"g{args.generative_probability:g}"] * (args.generative_probability != 0.1)
