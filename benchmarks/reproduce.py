@@ -409,13 +409,14 @@ def render(wanted: list[Cell], shelf: Shelf) -> str:
         row = [cell.data, cell.model, cell.label(), "yes" if cell.matched else ""]
         row.append(f"{cell.paper:.4f}" if cell.paper else "")
         records = shelf.results(cell)
-        if not records and (missing := shelf.missing(cell)) == "not run":
-            label = f"{cell.label()}{' at matched steps' * cell.matched}"
-            label += f" (the paper: {cell.paper:.4f})" if cell.paper else ""
-            left.setdefault(f"{cell.data}, {cell.model}", []).append(label)
-            continue
         if not records:
-            lines.append(line(*row, missing, *[""] * 7))
+            missing = shelf.missing(cell)
+            if missing == "not run":
+                label = f"{cell.label()}{' at matched steps' * cell.matched}"
+                label += f" (the paper: {cell.paper:.4f})" if cell.paper else ""
+                left.setdefault(f"{cell.data}, {cell.model}", []).append(label)
+            else:
+                lines.append(line(*row, missing, *[""] * 7))
             continue
         scores = [record["test"]["ndcg@20"] for record in records]
         spread = f" ± {np.std(scores, ddof=1):.4f}" if len(scores) > 1 else ""
