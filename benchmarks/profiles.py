@@ -5,7 +5,8 @@
                                      # takes minutes: the events of a device are many (--rows)
 
 ``torch.profiler`` gives the time inside each operation, without what it calls; what is left is
-Python, numpy and scipy, split by ``cProfile`` in a second run into this package, and the rest. The
+Python, numpy and scipy, split by ``cProfile`` in a second run into this package, and the rest. On a
+device, seconds are those without a profiler and operations have the time of their kernels. The
 network of the regenerator has one epoch behind it, which costs what any epoch costs.
 """
 
@@ -20,6 +21,7 @@ import warnings
 from pathlib import Path
 
 import torch
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.mining import cpu_name
@@ -59,23 +61,45 @@ def stages(train, window: int, device: str) -> dict:
     }
 
 
+def plain_seconds(work, device: str) -> float:
+    """Seconds without a profiler, which slows down what starts many small kernels by multiples."""
+    start = time.perf_counter()
+    work()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def kernel_seconds(events) -> float:
+    """Seconds in which a device computed.
+
+    Left out is what has the same seconds once more: an operation, which has those of its kernels,
+    and an annotation, which lasts from its first kernel to its last with the pauses between.
+    """
+    return sum(
+        e.self_device_time_total / 1e6
+        for e in events
+        if e.device_type != DeviceType.CPU and not e.is_user_annotation
+    )
+
+
 def by_operation(work, device: str) -> tuple[float, float, list[tuple[str, float]]]:
     """Seconds, the kernels' seconds on a device, and the operations with their share."""
     cuda = device.startswith("cuda")
+    plain = plain_seconds(work, device) if cuda else None
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * cuda
-    start = time.perf_counter()
     with profile(activities=activities) as found:
-        work()
-        if cuda:
-            torch.cuda.synchronize()
-    seconds = time.perf_counter() - start
+        profiled = plain_seconds(work, device)
+    seconds = plain or profiled
     events = found.key_averages()
-    kernels = sum(e.self_device_time_total for e in events) / 1e6 if cuda else 0.0
     taken = {
-        e.key: (e.self_device_time_total if cuda else e.self_cpu_time_total) / 1e6 for e in events
+        e.key: (e.self_device_time_total if cuda else e.self_cpu_time_total) / 1e6
+        for e in events
+        if e.device_type == DeviceType.CPU
     }
     best = sorted(taken.items(), key=lambda pair: -pair[1])[:TOP]
-    return seconds, kernels, [(name, t / seconds) for name, t in best if t > 0.01 * seconds]
+    shares = [(name, t / seconds) for name, t in best if t > 0.01 * seconds]
+    return seconds, kernel_seconds(events), shares
 
 
 def by_function(work) -> list[tuple[str, float]]:

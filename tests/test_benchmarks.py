@@ -19,7 +19,7 @@ from sklearn_dr4sr.metrics import ranking_scorer
 from sklearn_dr4sr.model_selection import leave_one_out
 
 growth = pytest.importorskip("benchmarks.growth", reason="needs the repository")
-from benchmarks import backbones, compare, data_centric, reproduce, run  # noqa: E402
+from benchmarks import backbones, compare, data_centric, profiles, reproduce, run  # noqa: E402
 
 ROOT = Path(run.__file__).parents[1]
 
@@ -392,6 +392,19 @@ def test_table_5_has_the_median_epoch_and_the_peak(tmp_path):
     made_result(tmp_path, shelf.name(cells[2], 0), 0.5, [1], **slower, device="NVIDIA H200")
     row = reproduce.efficiency(cells, shelf).splitlines()[4]  # no ratio of two devices
     assert row.split(" | ")[3:] == ["3.000", "", "2342", "40", "700", "NVIDIA H200 |"]
+
+
+def test_a_profile_counts_each_kernel_once():
+    def event(device, microseconds, annotation=False):
+        device = getattr(profiles.DeviceType, device)
+        return Namespace(
+            device_type=device, self_device_time_total=microseconds, is_user_annotation=annotation
+        )
+
+    kernels = [event("CUDA", 30.0), event("CUDA", 12.0)]
+    operations = [event("CPU", 30.0), event("CPU", 12.0)]
+    step = [event("CUDA", 100.0, annotation=True), event("CPU", 12.0, annotation=True)]
+    assert profiles.kernel_seconds([*operations, *kernels, *step]) == pytest.approx(42e-6)
 
 
 def test_growth_draws_rows_of_every_item_from_all_shops():
