@@ -28,7 +28,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 
-from benchmarks.backbones import as_parts, departures
+from benchmarks.backbones import MODELS, as_parts, departures
 from benchmarks.run import PAPER, parse, recipe_of, result_name, settings
 from sklearn_dr4sr.metrics import holm, ndcg_of_ranks, sign_flip_test
 from sklearn_dr4sr.plotting import PatternWeightsDisplay, RelativeScoreDisplay
@@ -48,7 +48,7 @@ SUPPLY = (
     "and fetch_amazon('Books') of sklearn_dr4sr.datasets fetch them from their origin, and "
     "SequenceDataset(fetched.sequences).to_text(FILE) writes the file"
 )
-MODELS = ("GRU4Rec", "SASRec", "FMLP", "GNN", "CL4SRec")
+TARGETS = ("GRU4Rec", "SASRec", "FMLP", "GNN", "CL4SRec")
 #: Size of X' in millions of interactions, and mean length.
 TABLE_2 = {"Beauty": (0.32, 4.0), "Sports": (0.45, 4.2), "Toys": (0.30, 3.7), "Yelp": (0.52, 4.1)}
 #: N@20: backbone, DR4SR, DR4SR+.
@@ -134,7 +134,9 @@ class Cell:
         found += ["--steps-per-epoch", "backbone" if self.matched else "data"]
         options = dict(self.options)
         chosen = {**SETTINGS.get((self.data, self.model), {}), **options.pop("set", {})}
-        options |= {"set": chosen} if chosen else {}
+        usual = MODELS[self.model]().get_params()
+        changed = {name: value for name, value in chosen.items() if value != usual[name]}
+        options |= {"set": changed} if changed else {}  # a default is run once, whoever asks
         for name, value in options.items():
             found += [f"--{name}", json.dumps(value) if isinstance(value, dict) else str(value)]
         return found
@@ -142,7 +144,8 @@ class Cell:
     def label(self) -> str:
         """The recipe and what departs from its defaults."""
         args = parse(self.arguments(Path(), 0))
-        label = recipe_of({**vars(args), "settings": settings(args)})
+        chosen = {**self.options.get("set", {}), **settings(args)}
+        label = recipe_of({**vars(args), "settings": chosen})
         by_default = self.recipe == "dr4sr+" and not self.options
         return f"{label}, defaults" if by_default else label
 
@@ -240,7 +243,7 @@ def cells(table: int | None, figure: int | None, sets: list[str]) -> list[Cell]:
         if table == 2:
             found += [Cell(data, "SASRec", "dr4sr")]
         elif table == 3:
-            found += [cell for model in MODELS for cell in overall(data, model)]
+            found += [cell for model in TARGETS for cell in overall(data, model)]
         elif table == 4:
             found += ablation(data)
         elif table == 5:
@@ -249,7 +252,7 @@ def cells(table: int | None, figure: int | None, sets: list[str]) -> list[Cell]:
         elif table == 6:
             found += overall(data, "SASRec")
         elif figure == 4 and data == "Toys":
-            for model in MODELS:
+            for model in TARGETS:
                 found += personalized(data, model, TABLE_3[data][model][2])
                 found += [Cell(data, model, "dr4sr"), *noise_controls(data, model)]
         elif figure == 5:

@@ -320,6 +320,25 @@ def test_cells_of_the_files_that_there_are(data, monkeypatch):
             assert masked == (0.4 if (cell.data, cell.model) == ("Beauty", "CL4SRec") else None)
 
 
+def test_cells_that_set_a_default_are_those_of_the_default():
+    shelf = reproduce.Shelf(Path(), seeds=1)
+    table_3 = {shelf.name(c, 0) for c in reproduce.cells(3, None, ["Beauty"])}
+    figure_5 = {
+        c.label(): shelf.name(c, 0)
+        for c in reproduce.cells(None, 5, ["Beauty"])
+        if c.recipe == "dr4sr" and not c.matched
+    }
+    assert figure_5 == {
+        "dr4sr, graph=original": "Beauty-dr4sr-gnn-bce-s0",
+        "dr4sr, graph=regenerated": "Beauty-dr4sr-gnn-bce-graph=regenerated-s0",
+        "dr4sr, augment=original, mask=0.4": (
+            "Beauty-dr4sr-cl4srec-bce-mask=0.4-augment=original-s0"
+        ),
+        "dr4sr, augment=regenerated, mask=0.4": "Beauty-dr4sr-cl4srec-bce-mask=0.4-s0",
+    }
+    assert len(table_3.intersection(figure_5.values())) == 2
+
+
 def test_a_table_of_made_results(tmp_path):
     """Columns beside plain arithmetic: rank 1 has gain 1, rank 21 none."""
     cells = [
