@@ -11,7 +11,7 @@ import numpy as np
 from ._distinct import distinct
 from .exchange import Exchange
 from .patterns import ORIGINS, PatternTable, flatten
-from .sequences import Sequences, as_sequences, check_one_kind, ranges
+from .sequences import Sequences, as_sequences, check_one_kind, positions, ranges
 
 __all__ = ["ORIGINS", "PatternTable", "SequenceDataset", "as_dataset"]
 
@@ -90,9 +90,15 @@ class SequenceDataset(Exchange):
         elif isinstance(patterns, PatternTable):
             self._table = self._checked_table(patterns)
         else:
-            self._table = self._tabulate(as_sequences(patterns), source, origin)
+            self._table = self._tabulate(self._read(patterns), source, origin)
         if weights is not None:
             self._weights = self._checked_weights(weights)
+
+    def _read(self, patterns: Any) -> Sequences:
+        """Patterns in any form, also none at all."""
+        if isinstance(patterns, (list, tuple)) and len(patterns) == 0:
+            return self.histories[:0]
+        return patterns if isinstance(patterns, Sequences) else as_sequences(patterns)
 
     def _tabulate(self, patterns: Sequences, source: Any, origin: Any) -> PatternTable:
         if source is None:
@@ -272,7 +278,9 @@ class SequenceDataset(Exchange):
     def __getitem__(self, key: Any) -> SequenceDataset:
         if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis:
             key = key[0]
-        rows = np.atleast_1d(np.arange(len(self))[key])
+        rows = np.atleast_1d(positions(key, len(self)))
+        if len(rows) == 0:
+            raise ValueError(f"the index {key!r} picks no row, and a data set has at least one")
         table = self.table
         first = np.searchsorted(table.source, rows, side="left")
         count = np.searchsorted(table.source, rows, side="right") - first

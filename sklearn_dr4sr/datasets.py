@@ -134,6 +134,8 @@ def _load_text(path: str | PathLike) -> Sequences:
     return Sequences(rows)
 
 
+#: Items whose successors are drawn at once.
+CHUNK_ITEMS = 256
 #: Draws of an item that a row does not hold yet, before it is drawn among those that are left.
 REDRAWS = 100
 
@@ -215,9 +217,13 @@ def make_sequences(
     popularity = np.arange(1, n_items + 1) ** -float(popularity_exponent)
     popularity = rng.permutation(popularity / popularity.sum())
     # Gumbel top-k: n_successors draws without replacement for every item at once, never the item
-    gumbel = np.log(popularity) - np.log(-np.log(rng.uniform(size=(n_items, n_items))))
-    np.fill_diagonal(gumbel, -np.inf)
-    successors = np.argsort(-gumbel, axis=1)[:, :n_successors]  # (n_items, n_successors)
+    successors = np.empty((n_items, n_successors), dtype=np.int64)
+    for start in range(0, n_items, CHUNK_ITEMS):
+        some = np.arange(start, min(start + CHUNK_ITEMS, n_items))
+        luck = -np.log(-np.log(rng.uniform(size=(len(some), n_items))))
+        gumbel = np.log(popularity) + luck
+        gumbel[np.arange(len(some)), some] = -np.inf
+        successors[some] = np.argsort(-gumbel, axis=1)[:, :n_successors]
     choice = 0.5 ** np.arange(n_successors)
     choice /= choice.sum()
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ._parameters import COUNT, check_choice
-from .sequences import Sequences, ranges
+from .sequences import Sequences, positions, ranges
 
 __all__ = ["ORIGINS", "PatternTable", "check_lengths", "flatten"]
 
@@ -73,6 +73,7 @@ class PatternTable:
         """
         n = len(sequences)
         if isinstance(origin, str):
+            check_choice("origin", origin, ORIGINS)
             origin = np.full(n, ORIGINS.index(origin))
         return cls(
             sequences,
@@ -80,7 +81,7 @@ class PatternTable:
             np.asarray(origin, dtype=np.int8),
             np.zeros(n, np.int64) if support is None else np.asarray(support, dtype=np.int64),
             np.full(n, -1, np.int8) if memory is None else np.asarray(memory, dtype=np.int8),
-            generative,
+            None if generative is None else np.asarray(generative, dtype=bool),
         )
 
     @classmethod
@@ -182,8 +183,9 @@ class PatternTable:
         >>> table.take_items(np.array([0.5, 1.0, 2.0]), [1])
         array([2.])
         """
-        picked = np.arange(len(self))[key]
-        return values[ranges(self.sequences.offsets[picked], self.sequences.lengths[picked])]
+        picked = positions(key, len(self))
+        starts = self.sequences.offsets[picked]
+        return values[ranges(starts, self.sequences.offsets[picked + 1] - starts)]
 
     def __len__(self) -> int:
         return len(self.sequences)

@@ -174,7 +174,8 @@ class BaseRecommender(SequenceInput, BaseEstimator):
         Returns
         -------
         ndarray of ids, shape (n_rows, min(k, n_items))
-            Best first; equal scores in the order of ``items_``. Where ``exclude_seen`` leaves a row
+            Best first; equal scores in the order of ``items_`` (counting models break most ties by
+            popularity first). Where ``exclude_seen`` leaves a row
             fewer than ``k`` items, the ranking ends in -1 (integer ids) or None (strings).
 
         Raises
@@ -232,8 +233,8 @@ class BaseRecommender(SequenceInput, BaseEstimator):
         Returns
         -------
         DataFrame with the columns "user", "item", "score" and "rank"
-            Row after row of ``X``, best first, ranks from 1; scores are those of
-            ``decision_function``, equal ones in the order of ``items_``. Of the library of
+            Row after row of ``X``, in the order of ``predict``, ranks from 1; scores are those of
+            ``decision_function``. Of the library of
             ``user_ids`` (without them, of ``X``) where that is a column or a frame of polars or
             pyarrow and narwhals is installed, else of pandas; without pandas a dict of arrays.
 
@@ -282,8 +283,9 @@ class BaseRecommender(SequenceInput, BaseEstimator):
         Returns
         -------
         ndarray of float32, shape (n_rows, n_items)
-            Columns in the order of ``items_``. For many rows this is large: ``predict`` needs a
-            bounded chunk only.
+            Columns in the order of ``items_``. What orders the ties of counting models in
+            ``predict`` is too little to show in this precision. For many rows this is large:
+            ``predict`` needs a bounded chunk only.
 
         Examples
         --------

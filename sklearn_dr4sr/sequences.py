@@ -138,8 +138,9 @@ class Sequences(Sequence):
             offsets = self.offsets[start : stop + 1]
             codes = self.codes[offsets[0] : offsets[-1]]
             return Sequences.from_codes(codes, offsets - offsets[0], self.items)
-        picked = np.arange(len(self))[key]
-        starts, lengths = self.offsets[picked], self.lengths[picked]
+        picked = positions(key, len(self))
+        starts = self.offsets[picked]
+        lengths = self.offsets[picked + 1] - starts
         return Sequences.from_codes(
             self.codes[ranges(starts, lengths)], _offsets(lengths), self.items
         )
@@ -404,6 +405,8 @@ def as_items(
     for row, value in enumerate(y):
         if isinstance(value, (float, np.floating)):  # integers with NaN for the missing
             value = None if np.isnan(value) else int(value) if float(value).is_integer() else value
+        if type(value).__name__ == "NAType":  # of pandas, which need not be there
+            value = None
         if value is None or isinstance(value, str):
             taken[row] = value
         elif is_integer(value) and value >= 0:
@@ -631,6 +634,28 @@ def split(sequences: Sequences, values: np.ndarray) -> Iterator[list]:
     """Cut one value an item into a list a row."""
     flat = values.tolist()
     return (flat[a:b] for a, b in pairwise(sequences.offsets.tolist()))
+
+
+def positions(key: Any, n: int) -> np.ndarray:
+    """Rows that an index picks of ``n``, counted from the first.
+
+    Where it names them, the time depends on how many it names, not on ``n``: that is how batches
+    are picked.
+
+    Raises
+    ------
+    IndexError
+        If it names a row that there is not.
+    """
+    if isinstance(key, (int, np.integer)):
+        key = np.asarray(key)
+    if not isinstance(key, np.ndarray) or key.dtype.kind not in "iu":
+        return np.arange(n)[key]
+    key = key.astype(np.int64, copy=False)  # n may be more than its type holds
+    outside = (key < -n) | (key >= n)
+    if outside.any():
+        raise IndexError(f"row {key[outside][0]} is out of range for {n} rows")
+    return np.where(key < 0, key + n, key)
 
 
 def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:

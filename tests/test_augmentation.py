@@ -460,6 +460,12 @@ def test_bad_input_names_its_row(operator):
         clone(operator).fit([[1, 2]]).transform([[1, -2]])
 
 
+def test_ids_of_the_other_kind_are_no_histories_to_continue():
+    continuation = TeacherContinuation(SequentialRules(), random_state=0).fit([[1, 2, 3], [2, 1]])
+    with pytest.raises(TypeError, match="such as 'a' where those that are known are such as 1"):
+        continuation.transform([["a", "b"]])
+
+
 def test_a_table_is_no_teacher():
     pandas = pytest.importorskip("pandas")
     with pytest.raises(TypeError, match="expected a recommender"):

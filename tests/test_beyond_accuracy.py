@@ -75,6 +75,12 @@ def test_one_item_is_a_catalogue():
     assert gini_at_k([[7]], 1, 1) == 0
 
 
+@pytest.mark.parametrize("metric", [average_popularity_at_k, novelty_at_k])
+def test_counts_of_ids_of_the_other_kind_are_refused(metric):
+    with pytest.raises(TypeError, match="such as 1 where those that are known are such as '1'"):
+        metric([[1, 2]], 2, {"1": 3, "2": 5})  # as JSON has them
+
+
 def test_a_row_without_an_item_is_left_out():
     ranking = [[5, 6], [-1, -1], [6, -1]]
     assert average_popularity_at_k(ranking, 2, {5: 4, 6: 2}) == (3 + 2) / 2

@@ -105,8 +105,16 @@ def test_every_kind_of_index(data):
     assert [list(row.patterns) for row in data] == [PATTERNS[:2], PATTERNS[2:], []]
     with pytest.raises(IndexError):
         data[3]
-    with pytest.raises(ValueError, match="no rows"):
+    with pytest.raises(ValueError, match="picks no row"):
         data[:0]
+
+
+def test_a_filter_may_leave_no_pattern(data):
+    none = data.origin == "augmented"
+    for patterns in (data.patterns[none], []):
+        left = SequenceDataset(data.histories, patterns, source=data.source[none], origin="mined")
+        assert (len(left), len(left.patterns)) == (len(data), 0)
+    assert len(SequenceDataset(data.histories, data.table[none]).patterns) == 0
 
 
 def test_as_an_array_patterns_stand_side_by_side(data):

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sklearn_dr4sr import datasets
 from sklearn_dr4sr.baselines import MarkovChain, Popularity
 from sklearn_dr4sr.datasets import load_sequences, make_sequences
 from sklearn_dr4sr.metrics import ranking_scorer
@@ -41,6 +42,12 @@ def test_errors_name_file_and_line(write):
         load_sequences(write("bob thé\n\n".encode() + b"ann \xff\xfe 1\n"))
     with pytest.raises(FileNotFoundError):
         load_sequences("no such file")
+
+
+def test_successors_do_not_depend_on_how_many_are_drawn_at_once(monkeypatch):
+    rows = make_sequences(50, 30, random_state=3)
+    monkeypatch.setattr(datasets, "CHUNK_ITEMS", 7)
+    assert make_sequences(50, 30, random_state=3) == rows
 
 
 def test_made_sequences_are_reproducible():

@@ -275,6 +275,17 @@ def test_parameters_out_of_range_are_named(name, bad):
         InfiniteAutoencoder(**{name: bad}).fit([[1, 2]])
 
 
+def test_what_is_set_after_fit_and_other_ids_are_refused():
+    rows = make_sequences(60, 20, random_state=0)
+    model = InfiniteAutoencoder(random_state=0).fit(rows)
+    with pytest.raises(TypeError, match="such as 'a' where those that are known are such as 1"):
+        model.transform([["a", "b"]])
+    with pytest.raises(ValueError, match=r"n_samples must be .* 0"):
+        model.set_params(n_samples=0).transform(rows)
+    with pytest.raises(ValueError, match=r"temperature must be .* -1"):
+        model.set_params(n_samples=1, temperature=-1.0).transform(rows)
+
+
 @pytest.mark.slow
 @pytest.mark.data
 def test_figures_on_a_part_of_real_data(beauty):

@@ -207,7 +207,15 @@ def test_the_head_is_the_first_of_the_items_sorted_by_count_and_id():
     assert head_tail_recall_at_k([3, 4], [[3], [1]], 1, {1: 1, 2: 1, 3: 2}) == (1, 0)
 
 
+def test_the_head_is_no_item_larger_for_rounding():
+    train = {item: 1000 - item for item in range(1, 101)}  # .07 * 100 is above 7 in floats
+    found = head_tail_recall_at_k([7, 8], [[7], [0]], 1, train, head_share=0.07)
+    assert found == (1, 0)
+
+
 def test_head_and_tail_name_what_is_wrong():
+    with pytest.raises(TypeError, match="such as 1 where those that are known are such as '1'"):
+        head_tail_recall_at_k([1], [[1]], 1, {"1": 3})
     with pytest.raises(ValueError, match=r"head_share .* 1"):
         head_tail_recall_at_k([1], [[1]], 1, [[1]], head_share=1)
     with pytest.raises(ValueError, match="row 1: expected one held-out item, got 2"):
@@ -247,6 +255,12 @@ def test_a_frame_of_rankings_is_taken():
     frame = pd.DataFrame({"first": [5, 1, 3], "second": [2, np.nan, 0]})
     assert recall_at_k(pd.Series([2, 1, 0]), frame, 2) == 1
     assert mrr_at_k(pd.Series(["a", "b"]), pd.DataFrame({0: ["b", "b"], 1: ["a", None]}), 2) == 0.75
+
+
+def test_the_scorer_leaves_rows_out_whose_item_pandas_misses():
+    model = Popularity().fit([["b", "a"], ["b", "c"]])
+    for missing in (pd.Series(["b", None], dtype="string"), ["b", pd.NA]):
+        assert ranking_scorer("recall@1")(model, [["a"], ["c"]], missing) == 1
 
 
 @pytest.mark.parametrize("metric", [recall_at_k, ndcg_at_k])

@@ -19,7 +19,7 @@ from sklearn.pipeline import Pipeline
 
 from sklearn_dr4sr import SequenceDataset, Sequences
 from sklearn_dr4sr._dropout import Dropout
-from sklearn_dr4sr.baselines import MarkovChain, SequentialRules
+from sklearn_dr4sr.baselines import EASE, MarkovChain, Popularity, SequentialRules, UserKNN
 from sklearn_dr4sr.datasets import make_sequences
 from sklearn_dr4sr.metrics import ndcg_at_k
 from sklearn_dr4sr.model_selection import LeaveLastOut, leave_one_out
@@ -867,13 +867,31 @@ def test_blend_equals_its_formula(weights, sequences):
     np.testing.assert_array_equal(ranked[0], blend.items_[np.argsort(-masked)[:3]])
 
 
+@pytest.mark.parametrize("model", [MarkovChain(), SequentialRules(), EASE(), UserKNN()])
+def test_a_blend_of_one_counting_model_ranks_as_the_model(model, sequences):
+    """Ties too, which are most of what such a model says of a short history."""
+    rows = [[], [3], [999], *sequences[:50], *([item] for item in range(1, 16))]
+    expected = clone(model).fit(sequences).predict(rows, k=15)
+    for pairs in ([("only", model)], [("blend", RankBlend([("only", model)]))]):
+        blend = RankBlend(pairs).fit(sequences)
+        np.testing.assert_array_equal(blend.predict(rows, k=15), expected)
+
+
+def test_an_empty_history_ranks_by_popularity_in_blends_of_counts(sequences):
+    pairs = [("rules", SequentialRules()), ("chain", MarkovChain())]
+    blend = RankBlend(pairs).fit(sequences)
+    np.testing.assert_array_equal(
+        blend.predict([[]], k=15), Popularity().fit(sequences).predict([[]], k=15)
+    )
+
+
 def test_transforms_may_be_chosen_and_weights_set_after_fit(sequences):
     pairs = [("a", MarkovChain()), ("b", SequentialRules())]
     blend = RankBlend(pairs, transforms=["none", "log_softmax"], weights=[1, 0]).fit(sequences)
     plain = MarkovChain().fit(sequences)
     np.testing.assert_allclose(
-        blend.decision_function(ROWS), plain.decision_function(ROWS), rtol=1e-6
-    )
+        blend.decision_function(ROWS), plain.decision_function(ROWS), rtol=1e-6, atol=1e-8
+    )  # what orders ties is below that
     blend.set_params(weights=[0, 1])
     scores = blend.decision_function(ROWS)
     np.testing.assert_allclose(np.exp(scores).sum(axis=1), 1, rtol=1e-5)
@@ -985,6 +1003,7 @@ class Half(MarkovChain):
         ({"transforms": ["log"]}, "transforms"),
         ({"transforms": ["log", "exp"]}, "transforms"),
         ({"floor": 0}, "floor"),
+        ({"weights": [[1], 2]}, "weights: expected 2 numbers"),
     ],
 )
 def test_bad_blends_are_named(parameters, message, sequences):

@@ -599,6 +599,12 @@ def test_bad_parameters_are_named(parameter, value, sequences):
         model.transform(sequences)
 
 
+def test_parameters_set_after_fit_are_checked(sequences):
+    model = personalizer().fit(sequences).set_params(weighted_origins=("nonsense",))
+    with pytest.raises(ValueError, match=r"weighted_origins.*nonsense"):
+        model.transform(sequences)
+
+
 @pytest.mark.parametrize("recommender", [None, Popularity(), SASRec], ids=str)
 def test_a_recommender_that_is_none_is_named(recommender, sequences):
     model = DatasetPersonalizer(recommender)

@@ -537,6 +537,13 @@ def test_bad_input_is_named(sequences):
             model.predict(sequences, k=k)
 
 
+def test_more_positions_than_were_learned_are_refused(sequences):
+    model = small().fit(sequences).set_params(max_length=13)
+    with pytest.raises(ValueError, match=r"max_length=13, set after fit: .* 12 positions"):
+        model.predict([list(range(1, 14))])
+    assert model.set_params(max_length=2).predict([[1, 2, 3]]).shape == (1, 10)
+
+
 def test_unknown_items_empty_histories_and_strings():
     rows = [["a", "b", "c"], ["b", "c", "d"], ["b", "d"]]
     model = small(loss="ce").fit(rows)

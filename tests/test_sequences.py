@@ -416,6 +416,21 @@ def test_distinct_ids(ids, dtype):
     assert items[codes].tolist() == array.tolist()
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.int64, np.uint64])
+def test_rows_by_position_whatever_the_type(dtype):
+    """More rows than the type holds."""
+    many = Sequences.from_codes(np.arange(600) % 7, np.arange(0, 601, 2), np.arange(7))
+    picked = np.array([5, 0, 119], dtype=dtype)
+    assert list(many[picked]) == [many[int(row)] for row in picked]
+    assert len(many[picked[:0]]) == 0
+    if np.issubdtype(dtype, np.signedinteger):
+        assert list(many[-1 - picked]) == [many[-1 - int(row)] for row in picked]
+        with pytest.raises(IndexError, match="row -4 is out of range for 3 rows"):
+            many[:3][np.array([1, -4], dtype=dtype)]
+    with pytest.raises(IndexError, match="row 3 is out of range for 3 rows"):
+        many[:3][np.array([1, 3], dtype=dtype)]
+
+
 def test_describe_by_hand():
     found = Sequences([[3, 1, 3], [], [1]]).describe()
     assert {k: v for k, v in found.items() if k != "hash"} == {

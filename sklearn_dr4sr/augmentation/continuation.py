@@ -14,7 +14,7 @@ from ..baselines import SequentialRules
 from ..dataset import PatternTable, SequenceDataset, as_dataset
 from ..ranking import whole
 from ..recommenders import BSARec, RankBlend
-from ..sequences import Sequences, positions_in, ranges
+from ..sequences import Sequences, check_one_kind, positions_in, ranges
 from .base import Augmenter, keep_the_rest
 
 __all__ = ["TeacherContinuation"]
@@ -171,6 +171,7 @@ class TeacherContinuation(Augmenter):
         check_verbose(self.verbose)
 
     def _recipe(self, dataset: SequenceDataset) -> Any:
+        check_one_kind(dataset.histories.items, self.items_)
         return partial(
             _continuations,
             dataset.histories,

@@ -31,7 +31,7 @@ from .._torch import seed_of
 from ..dataset import PatternTable, SequenceDataset, as_dataset
 from ..metrics import ndcg_of_ranks
 from ..ranking import BaseRecommender
-from ..sequences import Sequences
+from ..sequences import Sequences, check_one_kind
 
 __all__ = ["InfiniteAutoencoder", "neural_tangent_kernel"]
 
@@ -229,7 +229,9 @@ class InfiniteAutoencoder(TransformerMixin, BaseRecommender):
         (60, ['augmented', 'original'])
         """
         check_is_fitted(self, "items_")
+        self._check_parameters()  # which may have been set since
         histories = as_dataset(self._read(X)).histories
+        check_one_kind(histories.items, self.items_)
         # a shallow copy: what is fitted later does not change what is sampled
         return SequenceDataset(histories, partial(_fake_histories, copy.copy(self), histories))
 

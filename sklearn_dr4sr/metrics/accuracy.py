@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._parameters import check_share
-from ..sequences import positions_in
+from ..sequences import check_one_kind, positions_in
 from ._arrays import item_counts, relevance, true_items
 
 __all__ = [
@@ -233,8 +233,10 @@ def head_tail_recall_at_k(
             f"y_true, row {int(n_true.argmax())}: expected one held-out item, got {n_true.max()}"
         )
     items, counts = item_counts(train)
-    popular = np.argsort(-counts, kind="stable")[: int(np.ceil(head_share * len(items)))]
+    n_head = int(np.ceil(head_share * len(items) - 1e-9))  # .07 * 100 is above 7
+    popular = np.argsort(-counts, kind="stable")[:n_head]
     truth = true_items(y_true, len(hits))
+    check_one_kind(truth.items, items)
     held_out = positions_in(items, truth.items)[truth.codes[truth.offsets[:-1]]]
     is_head = np.isin(held_out, popular)
     found = hits.any(axis=1)

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from .._parameters import is_integer
 from .._tables import as_ids
-from ..sequences import positions_in
+from ..sequences import check_one_kind, positions_in
 from ._arrays import as_numbers, encode_ranking, item_counts
 
 __all__ = [
@@ -291,6 +291,7 @@ def _mean_of_items(y_pred: ArrayLike, k: int, train: Any, value: Any) -> float:
     items, counts = item_counts(train)
     if counts.sum() == 0:
         raise ValueError("train: the counts are all 0")
+    check_one_kind(ranked, items)
     place = positions_in(items, ranked)
     values = value(np.append(counts, 0)[place], counts.sum())  # unknown: -1, the appended 0
     n = (codes >= 0).sum(axis=1)

@@ -359,6 +359,7 @@ class DatasetPersonalizer(SequenceInput, TransformerMixin, BaseEstimator):
         ((5,), True)
         """
         check_is_fitted(self, "items_")
+        self._check_parameters()  # which may have been set since
         dataset = as_dataset(self._read(X))
         settings = clone(self)  # what the weights depend on, without what was fitted
         make = partial(_weighted, dataset, self.recommender_, self.network_, settings)

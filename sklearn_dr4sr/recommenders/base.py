@@ -455,6 +455,11 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
 
     def _scores(self, histories: Sequences) -> torch.Tensor:
         net = self.net_
+        most = getattr(net, "module__max_length", self.max_length)
+        if self.max_length > most:
+            raise ValueError(
+                f"max_length={self.max_length}, set after fit: the network has {most} positions"
+            )
         with torch.no_grad():
             queries = encode_histories(net.module_, histories, self.max_length, net.device)
             scores = queries @ net.item_matrix().T

@@ -32,6 +32,8 @@ TRANSFORMS = ("log_softmax", "log", "none")
 #: Weights that "auto" tries for each member but the first, and rounds through the members.
 GRID = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0)
 ROUNDS = 3
+#: What the most popular item has more of a score than one that nobody has.
+POPULAR = 1e-9
 
 
 class RankBlend(BaseRecommender, _BaseComposition):
@@ -70,6 +72,8 @@ class RankBlend(BaseRecommender, _BaseComposition):
         The same by name.
     weights_ : ndarray of shape (n_estimators,)
         Of ``estimators_``, as chosen; only with ``weights="auto"``.
+    popularity_ : ndarray of float64, shape (n_items,)
+        Occurrences of each item in the patterns, times their weights.
     items_ : ndarray of shape (n_items,)
         The catalogue, sorted: the columns of ``decision_function``.
 
@@ -83,6 +87,9 @@ class RankBlend(BaseRecommender, _BaseComposition):
     0, .1, .25, .5, 1 and 2 by NDCG@20 of the held-out items, the others being as they are, until a
     round changes nothing (three rounds at most). So few numbers hardly overfit thousands of rows;
     still the held-out items of such a blend are no test of it.
+
+    Where no neural recommender is among them, scores are of double precision and equal ones, as
+    those of an empty history, rank by popularity, as those of the counting models do.
 
     A held-out item that is not in the catalogue is passed on as an unknown one (None), so members
     that stop early do not count it.
@@ -162,7 +169,10 @@ class RankBlend(BaseRecommender, _BaseComposition):
         if isinstance(self.weights, str):
             check_choice("weights", self.weights, ("auto",))
         elif self.weights is not None:
-            weights = np.asarray(self.weights)
+            try:
+                weights = np.asarray(self.weights)
+            except ValueError:  # lists of several lengths
+                weights = np.empty(0)
             if weights.shape != (len(pairs),) or weights.dtype.kind not in "iuf":
                 raise ValueError(f"weights: expected {len(pairs)} numbers, got {self.weights!r}")
             if not np.isfinite(weights).all():
@@ -204,6 +214,8 @@ class RankBlend(BaseRecommender, _BaseComposition):
                 _check_catalogue(name, fitted[name], dataset.histories.items)
         self.named_estimators_ = Bunch(**fitted)
         self.estimators_ = list(fitted.values())
+        codes, n_items = dataset.patterns.codes, len(dataset.histories.items)
+        self.popularity_ = np.bincount(codes, weights=dataset.weights, minlength=n_items) * 1.0
         vars(self).pop("weights_", None)  # of an earlier fit
         if isinstance(self.weights, str):
             rows = np.flatnonzero(target >= 0)
@@ -231,7 +243,7 @@ class RankBlend(BaseRecommender, _BaseComposition):
         def ranks(start: int, stop: int) -> list[np.ndarray]:
             part = histories[start:stop]
             wanted = torch.from_numpy(target[start:stop]).to(device)[:, None]
-            rest = torch.zeros(len(part), len(part.items), device=device)
+            rest = self._ties(len(part))
             for at, (_, weight, scores) in enumerate(self._transformed(part)):
                 if at == member:
                     own = scores
@@ -246,10 +258,28 @@ class RankBlend(BaseRecommender, _BaseComposition):
 
     def _scores(self, histories: Sequences) -> torch.Tensor:
         self._check_parameters()  # which may have been set since
-        total = torch.zeros(len(histories), len(histories.items), device=self._device())
+        total = self._ties(len(histories))
         for _, weight, scores in self._transformed(histories):
             total.add_(scores, alpha=weight)
         return total
+
+    def _ties(self, n_rows: int) -> torch.Tensor:
+        """Give what scores are added to, (n_rows, n_items): it changes the order of ties alone.
+
+        Nothing where a network, whose scores hardly tie, is among what is blended.
+        """
+        device = self._device()
+        if not self._counts_alone():
+            return torch.zeros(n_rows, len(self.popularity_), device=device)
+        share = self.popularity_ / max(self.popularity_.max(), np.finfo(float).tiny)
+        return torch.from_numpy(POPULAR * share).to(device).repeat(n_rows, 1)
+
+    def _counts_alone(self) -> bool:
+        """Whether no neural recommender is among the fitted estimators."""
+        members = [e for fitted in self.estimators_ for e in nested(fitted)]
+        inner = [e for e in members if isinstance(e, RankBlend)]
+        neural = any(isinstance(e, SequentialRecommender) for e in members)
+        return not neural and all(e._counts_alone() for e in inner)
 
     def _row_cost(self, n_items: int) -> int:
         members = (e for fitted in self.estimators_ for e in nested(fitted))
@@ -271,6 +301,7 @@ class RankBlend(BaseRecommender, _BaseComposition):
     def _transformed(self, histories: Sequences) -> Iterator[tuple[str, float, torch.Tensor]]:
         """Name, weight and comparable scores, (n_rows, n_items), of each fitted estimator."""
         device = self._device()
+        precision = torch.float64 if self._counts_alone() else torch.float32
         shape = (len(histories), len(histories.items))
         for name, transform, weight in self._members():
             given = _scores_of(self.named_estimators_[name], histories)
@@ -279,7 +310,7 @@ class RankBlend(BaseRecommender, _BaseComposition):
                     f"{name!r} scores {given.shape[1]} items, and the data that the blend was "
                     f"fitted on holds {shape[1]}: its transformers must keep the catalogue"
                 )
-            scores = given.to(device, torch.float32)
+            scores = given.to(device, precision)
             if transform == "log_softmax":
                 scores = scores.log_softmax(dim=1)
             elif transform == "log":

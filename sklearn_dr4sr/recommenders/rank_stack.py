@@ -73,9 +73,7 @@ class RankStack(RankBlend):
         Columns of the features.
     n_lists_ : int
         Candidate lists that the second stage has learned from.
-    popularity_ : ndarray of float64, shape (n_items,)
-        Occurrences of each item in the patterns, times their weights.
-    estimators_, named_estimators_, items_ :
+    estimators_, named_estimators_, popularity_, items_ :
         As in :class:`RankBlend`.
 
     Notes
@@ -165,7 +163,7 @@ class RankStack(RankBlend):
         if self.labels == "y":
             if target is None:
                 raise ValueError("labels='y' learns from the held-out items: fit needs y")
-            kept = self._fit_first(dataset, target)
+            kept = self._fit_members(dataset, target)
             self._fit_second(dataset.histories, target, seed)
         else:
             kept = self._fit_held_back(dataset, target, seed)
@@ -178,20 +176,12 @@ class RankStack(RankBlend):
         """Fit the second stage on what shorter rows leave out, then the first on whole rows."""
         shorter, last = _hold_back(dataset)
         if shorter.histories.lengths.max() < 2:  # no member can learn from them
-            kept = self._fit_first(dataset, target)
+            kept = self._fit_members(dataset, target)
             self._fit_second(dataset.histories, np.full(len(dataset), -2), seed)
             return kept
-        kept = self._fit_first(shorter, last, "held_back")
+        kept = self._fit_members(shorter, last, "held_back")
         self._fit_second(shorter.histories, last, seed)
-        return kept + self._fit_first(dataset, target)
-
-    def _fit_first(
-        self, dataset: SequenceDataset, target: np.ndarray | None, folder: str = ""
-    ) -> list[Checkpoint]:
-        kept = self._fit_members(dataset, target, folder)
-        codes, n_items = dataset.patterns.codes, len(dataset.histories.items)
-        self.popularity_ = np.bincount(codes, weights=dataset.weights, minlength=n_items) * 1.0
-        return kept
+        return kept + self._fit_members(dataset, target)
 
     def _fit_second(self, histories: Sequences, target: np.ndarray, seed: int) -> None:
         """Learn to order the candidates of rows whose next item is known."""
@@ -266,14 +256,14 @@ class RankStack(RankBlend):
 
         Returns
         -------
-        base : tensor of float32, shape (rows, n_items)
+        base : tensor of float, shape (rows, n_items)
         codes : tensor of int64, shape (rows, candidates)
         there : tensor of bool, shape (rows, candidates)
             False where a row has no further candidate.
         columns : dict of str to tensor of shape (rows, candidates)
             Features by name.
         """
-        base = torch.zeros(len(histories), len(histories.items))
+        base = self._ties(len(histories))
         scores = {}
         for name, weight, part in self._transformed(histories):
             scores[name] = part

@@ -60,13 +60,14 @@ def decode(
     n_rows, n_memories, n_steps = len(sources), module.n_memories, module.max_pattern_length
     decoded = np.full((n_rows, n_memories, n_steps), -1, dtype=np.int32)
     generative = np.zeros(decoded.shape, dtype=bool)
-    order = np.argsort(-sources.lengths, kind="stable")  # longest first
-    order = order[sources.lengths[order] > 0]
-    done = np.cumsum(sources.lengths[order] + 2)  # tokens
+    lengths = sources.lengths
+    order = np.argsort(-lengths, kind="stable")  # longest first
+    order = order[lengths[order] > 0]
+    done = np.cumsum(lengths[order] + 2)  # tokens
     timer = Timer("[DatasetRegenerator] decoding", int(done[-1]) if len(done) else 0, verbose)
     start, most = 0, limit_on(CHUNK_TOKENS, module.embedding.weight.device)
     while start < len(order):  # rows of similar length together, so that little is padding
-        width = int(sources.lengths[order[start]]) + 2
+        width = int(lengths[order[start]]) + 2
         stop = start + max(1, most // (n_memories * width))
         rows = order[start:stop]
         part = sources[rows]
@@ -87,10 +88,8 @@ def decode(
         start = min(stop, len(order))
         timer(int(done[start - 1]))
     flat = decoded.reshape(n_rows * n_memories, n_steps)
-    lengths = (flat >= 0).sum(axis=1)
-    patterns = Sequences.from_codes(
-        flat[flat >= 0], np.concatenate([[0], np.cumsum(lengths)]), histories.items
-    )
+    ends = np.cumsum((flat >= 0).sum(axis=1))
+    patterns = Sequences.from_codes(flat[flat >= 0], np.concatenate([[0], ends]), histories.items)
     row = np.repeat(np.arange(n_rows), n_memories)
     memory = np.tile(np.arange(n_memories), n_rows)
     return patterns, row, memory, generative.reshape(flat.shape)[flat >= 0]
