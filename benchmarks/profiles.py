@@ -61,8 +61,8 @@ def stages(train, window: int, device: str) -> dict:
     }
 
 
-def plain_seconds(work, device: str) -> float:
-    """Seconds without a profiler, which slows down what starts many small kernels by multiples."""
+def seconds_of(work, device: str) -> float:
+    """Seconds until all is done, on a device too."""
     start = time.perf_counter()
     work()
     if device.startswith("cuda"):
@@ -86,11 +86,11 @@ def kernel_seconds(events) -> float:
 def by_operation(work, device: str) -> tuple[float, float, list[tuple[str, float]]]:
     """Seconds, the kernels' seconds on a device, and the operations with their share."""
     cuda = device.startswith("cuda")
-    plain = plain_seconds(work, device) if cuda else None
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * cuda
     with profile(activities=activities) as found:
-        profiled = plain_seconds(work, device)
-    seconds = plain or profiled
+        seconds = seconds_of(work, device)
+    if cuda:  # a profiler slows down what starts many small kernels by multiples
+        seconds = seconds_of(work, device)
     events = found.key_averages()
     taken = {
         e.key: (e.self_device_time_total if cuda else e.self_cpu_time_total) / 1e6

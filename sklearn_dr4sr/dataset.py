@@ -340,3 +340,9 @@ def left_out(dataset: SequenceDataset, used: tuple[str, ...]) -> list[str]:
 def as_dataset(X: Any) -> SequenceDataset:
     """Take a SequenceDataset as it is, and anything else as plain histories."""
     return X if isinstance(X, SequenceDataset) else SequenceDataset(X)
+
+
+def item_counts(dataset: SequenceDataset) -> np.ndarray:
+    """Occurrences of each item in the patterns, times their weights; float64, (n_items,)."""
+    patterns = dataset.patterns
+    return np.bincount(patterns.codes, weights=dataset.weights, minlength=len(patterns.items)) * 1.0

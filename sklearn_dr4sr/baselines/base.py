@@ -13,7 +13,7 @@ from ..dataset import SequenceDataset
 from ..ranking import BaseRecommender
 from ..sequences import Sequences
 
-__all__ = ["LinearRecommender", "check_number", "item_counts", "transition_counts"]
+__all__ = ["LinearRecommender", "check_number", "transition_counts"]
 
 #: What popularity adds to a score, at most: a share of it, and to a score of zero so much.
 TIE, LEAST = 1e-9, 1e-30
@@ -58,12 +58,6 @@ def with_ties_by(popularity: np.ndarray, scores: Any) -> np.ndarray:
     share = share[scores.indices]
     raised[rows, scores.indices] = scores.data + share * (TIE * abs(scores.data) + LEAST)
     return raised
-
-
-def item_counts(dataset: SequenceDataset) -> np.ndarray:
-    """Occurrences of each item in the patterns, times their weights; float64, (n_items,)."""
-    patterns = dataset.patterns
-    return np.bincount(patterns.codes, weights=dataset.weights, minlength=len(patterns.items)) * 1.0
 
 
 def transition_counts(

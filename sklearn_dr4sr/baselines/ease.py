@@ -6,8 +6,8 @@ import numpy as np
 from scipy import sparse
 from scipy.linalg import lapack
 
-from ..dataset import SequenceDataset
-from .base import LinearRecommender, check_number, item_counts
+from ..dataset import SequenceDataset, item_counts
+from .base import LinearRecommender, check_number
 
 __all__ = ["EASE"]
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..dataset import SequenceDataset
+from ..dataset import SequenceDataset, item_counts
 from ..ranking import BaseRecommender
 from ..sequences import Sequences
-from .base import item_counts
 
 __all__ = ["Popularity"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from ..dataset import SequenceDataset
-from .base import LinearRecommender, check_number, item_counts, transition_counts
+from ..dataset import SequenceDataset, item_counts
+from .base import LinearRecommender, check_number, transition_counts
 
 __all__ = ["SequentialRules"]
 

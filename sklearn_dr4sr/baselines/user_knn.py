@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from ..dataset import SequenceDataset
+from ..dataset import SequenceDataset, item_counts
 from ..ranking import BaseRecommender
 from ..sequences import Sequences
-from .base import check_number, item_counts, steps_from_end, with_ties_by
+from .base import check_number, steps_from_end, with_ties_by
 
 __all__ = ["UserKNN"]
 

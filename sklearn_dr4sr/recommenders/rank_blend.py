@@ -19,7 +19,7 @@ from sklearn.utils.metaestimators import _BaseComposition
 from .._memory import in_chunks
 from .._parameters import check_choice, check_number
 from ..checkpoint import Checkpoint
-from ..dataset import SequenceDataset
+from ..dataset import SequenceDataset, item_counts
 from ..metrics import ndcg_of_ranks
 from ..ranking import CHUNK_SIZE, BaseRecommender
 from ..sequences import Sequences
@@ -214,8 +214,7 @@ class RankBlend(BaseRecommender, _BaseComposition):
                 _check_catalogue(name, fitted[name], dataset.histories.items)
         self.named_estimators_ = Bunch(**fitted)
         self.estimators_ = list(fitted.values())
-        codes, n_items = dataset.patterns.codes, len(dataset.histories.items)
-        self.popularity_ = np.bincount(codes, weights=dataset.weights, minlength=n_items) * 1.0
+        self.popularity_ = item_counts(dataset)
         vars(self).pop("weights_", None)  # of an earlier fit
         if isinstance(self.weights, str):
             rows = np.flatnonzero(target >= 0)
@@ -276,19 +275,25 @@ class RankBlend(BaseRecommender, _BaseComposition):
 
     def _counts_alone(self) -> bool:
         """Whether no neural recommender is among the fitted estimators."""
-        members = [e for fitted in self.estimators_ for e in nested(fitted)]
-        inner = [e for e in members if isinstance(e, RankBlend)]
-        neural = any(isinstance(e, SequentialRecommender) for e in members)
-        return not neural and all(e._counts_alone() for e in inner)
+        return not any(
+            isinstance(e, SequentialRecommender)
+            or (isinstance(e, RankBlend) and not e._counts_alone())
+            for e in self._all_fitted()
+        )
+
+    def _all_fitted(self) -> Iterator[Any]:
+        """Yield the fitted estimators and those that they wrap."""
+        for fitted in self.estimators_:
+            yield from nested(fitted)
 
     def _row_cost(self, n_items: int) -> int:
-        members = (e for fitted in self.estimators_ for e in nested(fitted))
-        costs = [e._row_cost(n_items) for e in members if isinstance(e, BaseRecommender)]
+        members = [e for e in self._all_fitted() if isinstance(e, BaseRecommender)]
+        costs = [e._row_cost(n_items) for e in members]
         return max([n_items, *costs])
 
     def _device(self) -> torch.device:
         """Where the scores meet: on an accelerator, if one of the networks is there."""
-        for member in (e for fitted in self.estimators_ for e in nested(fitted)):
+        for member in self._all_fitted():
             device = torch.device("cpu")
             if isinstance(member, RankBlend):
                 device = member._device()
