@@ -371,6 +371,25 @@ def test_same_seed_same_weights(sequences):
     assert np.abs(a - c).max() > 1e-3
 
 
+def test_weight_decay_does_not_outweigh_a_small_hypergradient(sequences, monkeypatch):
+    """An Adam step is as long for gradients 1,000 times as large, and so must its decay be."""
+    exact = training.hypergradient
+
+    def networks(factor):
+        def scaled(*arguments):
+            gradient, loss = exact(*arguments)
+            return [factor * g for g in gradient], loss
+
+        monkeypatch.setattr(training, "hypergradient", scaled)
+        model = personalizer(SASRec(**{**SMALL, "max_epochs": 12}), gradient_clip=1e9)
+        network = model.fit(sequences).network_
+        assert len(model.upper_history_) > 10
+        return torch.nn.utils.parameters_to_vector(network.parameters()).detach()
+
+    small, large = networks(1.0), networks(1e3)
+    torch.testing.assert_close(small, large, rtol=0, atol=0.02)
+
+
 def planted_rows():
     """Rows of a grammar, and which of them were replaced by random items."""
     good = make_sequences(400, 60, noise=0.05, mean_length=8, random_state=0)

@@ -109,6 +109,8 @@ class DatasetPersonalizer(SequenceInput, TransformerMixin, BaseEstimator):
     upper_lr : float, default=1e-2
         0 leaves the network at its random start: a control.
     upper_weight_decay : float, default=1e-3
+        With "adam" an upper step takes this times ``upper_lr`` off the network (AdamW), however
+        small the hypergradient is; with "sgd" it is a part of the gradient, as in the paper.
     gradient_clip : float, default=10.0
         Largest norm of the hypergradient.
     random_state : int, RandomState or None, default=None

@@ -215,7 +215,8 @@ class _UpperLoop:
         self.optimizer = (
             torch.optim.SGD(self.phi, momentum=0.9, **options)
             if s.upper_optimizer == "sgd"
-            else torch.optim.Adam(self.phi, **options)
+            # decoupled: added to a hypergradient as small as these, decay would be all Adam sees
+            else torch.optim.AdamW(self.phi, **options)
         )
         self.batches = LengthGroupedBatches(
             dev, net.batch_size, seed=net.seed + 1, overhead=net.iterator_train__overhead
