@@ -371,23 +371,26 @@ def test_same_seed_same_weights(sequences):
     assert np.abs(a - c).max() > 1e-3
 
 
-def test_weight_decay_does_not_outweigh_a_small_hypergradient(sequences, monkeypatch):
-    """An Adam step is as long for gradients 1,000 times as large, and so must its decay be."""
+def test_what_decay_does_to_a_small_hypergradient(sequences, monkeypatch):
+    """All that "adam" sees of it is the decay, "adamw" steps as far as for a large one."""
     exact = training.hypergradient
 
-    def networks(factor):
+    def network(factor, **parameters):
         def scaled(*arguments):
             gradient, loss = exact(*arguments)
             return [factor * g for g in gradient], loss
 
         monkeypatch.setattr(training, "hypergradient", scaled)
-        model = personalizer(SASRec(**{**SMALL, "max_epochs": 12}), gradient_clip=1e9)
-        network = model.fit(sequences).network_
+        recommender = SASRec(**{**SMALL, "max_epochs": 12})
+        model = personalizer(recommender, gradient_clip=1e9, **parameters).fit(sequences)
         assert len(model.upper_history_) > 10
-        return torch.nn.utils.parameters_to_vector(network.parameters()).detach()
+        return torch.nn.utils.parameters_to_vector(model.network_.parameters()).detach()
 
-    small, large = networks(1.0), networks(1e3)
+    start = network(1.0, upper_lr=0.0)
+    small, large = (network(factor, upper_optimizer="adamw") for factor in (1.0, 1e3))
     torch.testing.assert_close(small, large, rtol=0, atol=0.02)
+    assert small.norm() > 0.95 * start.norm()
+    assert network(1e-6).norm() < 0.8 * start.norm()
 
 
 def planted_rows():
@@ -643,7 +646,7 @@ def test_a_diverging_neumann_sum_is_reported_and_survived(sequences):
     assert np.isfinite(model.transform(sequences).weights).all()
 
 
-@pytest.mark.parametrize(("optimizer", "lr"), [("sgd", 1e38), ("adam", 1e30)])
+@pytest.mark.parametrize(("optimizer", "lr"), [("sgd", 1e38), ("adam", 1e30), ("adamw", 1e30)])
 def test_weights_that_turn_nan_are_reported(optimizer, lr, sequences):
     model = personalizer(upper_lr=lr, upper_optimizer=optimizer)
     named = rf"learned weights are NaN or infinite.*upper_lr={lr:g}".replace("+", r"\+")

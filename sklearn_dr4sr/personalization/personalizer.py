@@ -23,7 +23,14 @@ from ..recommenders.batching import TrainingPatterns
 from ..sequences import as_items, positions_in
 from .hypergradient import METHODS
 from .network import FEATURES
-from .training import PersonalizedNet, is_weighted, network_inputs, not_finite, weights_of
+from .training import (
+    UPPER_OPTIMIZERS,
+    PersonalizedNet,
+    is_weighted,
+    network_inputs,
+    not_finite,
+    weights_of,
+)
 
 __all__ = ["DatasetPersonalizer"]
 
@@ -104,13 +111,18 @@ class DatasetPersonalizer(SequenceInput, TransformerMixin, BaseEstimator):
         ``("original", "regenerated")``.
     hidden_dim : int, default=64
         Width of the network.
-    upper_optimizer : {"adam", "sgd"}, default="adam"
-        "sgd", with momentum 0.9, is the paper's.
+    upper_optimizer : {"adam", "adamw", "sgd"}, default="adam"
+        What differs is how the network's decay meets a hypergradient that shrinks as the
+        recommender learns (see Notes).
+
+        - "adam": the decay is a part of the gradient, and soon its larger one: in a long training
+          all weights return to 1.
+        - "adamw": each upper step takes ``upper_weight_decay`` times ``upper_lr`` off the network,
+          whatever the gradient: what it has learned stays, and grows.
+        - "sgd", with momentum 0.9: the paper's.
     upper_lr : float, default=1e-2
         0 leaves the network at its random start: a control.
     upper_weight_decay : float, default=1e-3
-        With "adam" an upper step takes this times ``upper_lr`` off the network (AdamW), however
-        small the hypergradient is; with "sgd" it is a part of the gradient, as in the paper.
     gradient_clip : float, default=10.0
         Largest norm of the hypergradient.
     random_state : int, RandomState or None, default=None
@@ -165,6 +177,11 @@ class DatasetPersonalizer(SequenceInput, TransformerMixin, BaseEstimator):
       ``temperature`` of 3 instead of 10.
     - ``neumann_terms=0`` leaves the inverse Hessian out: three terms are far from it, and cost two
       gradients each.
+
+    **In a long training** weights confirm themselves: patterns that weigh more are learned better
+    and so look more plausible. In the first hundred or two of upper steps learning them helps; left
+    to grow beyond ("adamw") they starve the rest, and NDCG falls far below that of constant weights
+    (``benchmarks/results/weights.md``). "adam" lets go of them in time.
 
     The paper's recipe as its code runs it is ``PAPER`` of ``benchmarks/run.py``: the state alone,
     three further terms with η = 1e-3 by double backward, τ = 10, weights as they are, the plain
@@ -454,7 +471,7 @@ class DatasetPersonalizer(SequenceInput, TransformerMixin, BaseEstimator):
         choices = {
             "hypergradient": (*METHODS, "end_to_end"),
             "validation": ("resampled", "held_back"),
-            "upper_optimizer": ("adam", "sgd"),
+            "upper_optimizer": tuple(UPPER_OPTIMIZERS),
         }
         for name, allowed in choices.items():
             check_choice(name, getattr(self, name), allowed)

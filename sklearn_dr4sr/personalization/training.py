@@ -17,7 +17,20 @@ from ..recommenders.training import SequenceNet
 from .hypergradient import hypergradient, largest_eigenvalue
 from .network import FEATURES, PersonalizerNetwork
 
-__all__ = ["PersonalizedNet", "is_weighted", "network_inputs", "not_finite", "weights_of"]
+__all__ = [
+    "UPPER_OPTIMIZERS",
+    "PersonalizedNet",
+    "is_weighted",
+    "network_inputs",
+    "not_finite",
+    "weights_of",
+]
+
+UPPER_OPTIMIZERS = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": torch.optim.SGD,
+}
 
 #: Upper steps between two estimates of the largest eigenvalue, which takes as long as several.
 STEP_LIFETIME = 20
@@ -212,12 +225,9 @@ class _UpperLoop:
         ours = {id(p) for p in self.phi}
         self.theta = [p for p in net.module_.parameters() if id(p) not in ours and p.requires_grad]
         options = {"lr": s.upper_lr, "weight_decay": s.upper_weight_decay}
-        self.optimizer = (
-            torch.optim.SGD(self.phi, momentum=0.9, **options)
-            if s.upper_optimizer == "sgd"
-            # decoupled: added to a hypergradient as small as these, decay would be all Adam sees
-            else torch.optim.AdamW(self.phi, **options)
-        )
+        if s.upper_optimizer == "sgd":
+            options["momentum"] = 0.9
+        self.optimizer = UPPER_OPTIMIZERS[s.upper_optimizer](self.phi, **options)
         self.batches = LengthGroupedBatches(
             dev, net.batch_size, seed=net.seed + 1, overhead=net.iterator_train__overhead
         )
