@@ -178,10 +178,10 @@ class DatasetPersonalizer(SequenceInput, TransformerMixin, BaseEstimator):
     - ``neumann_terms=0`` leaves the inverse Hessian out: three terms are far from it, and cost two
       gradients each.
 
-    **In a long training** weights confirm themselves: patterns that weigh more are learned better
-    and so look more plausible. In the first hundred or two of upper steps learning them helps; left
-    to grow beyond ("adamw") they starve the rest, and NDCG falls far below that of constant weights
-    (``benchmarks/results/weights.md``). "adam" lets go of them in time.
+    **In a long training** weights seem to confirm themselves: patterns that weigh more are learned
+    better and so look more plausible. In the first hundred or two of upper steps learning them
+    helps; left to grow beyond ("adamw") they starve the rest, and NDCG falls far below that of
+    constant weights (``benchmarks/results/weights.md``). "adam" lets go of them in time.
 
     The paper's recipe as its code runs it is ``PAPER`` of ``benchmarks/run.py``: the state alone,
     three further terms with η = 1e-3 by double backward, τ = 10, weights as they are, the plain

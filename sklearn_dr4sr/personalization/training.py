@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ __all__ = [
 UPPER_OPTIMIZERS = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
-    "sgd": torch.optim.SGD,
+    "sgd": partial(torch.optim.SGD, momentum=0.9),
 }
 
 #: Upper steps between two estimates of the largest eigenvalue, which takes as long as several.
@@ -224,10 +225,9 @@ class _UpperLoop:
         self.phi = list(net.module_.personalizer.parameters())
         ours = {id(p) for p in self.phi}
         self.theta = [p for p in net.module_.parameters() if id(p) not in ours and p.requires_grad]
-        options = {"lr": s.upper_lr, "weight_decay": s.upper_weight_decay}
-        if s.upper_optimizer == "sgd":
-            options["momentum"] = 0.9
-        self.optimizer = UPPER_OPTIMIZERS[s.upper_optimizer](self.phi, **options)
+        self.optimizer = UPPER_OPTIMIZERS[s.upper_optimizer](
+            self.phi, lr=s.upper_lr, weight_decay=s.upper_weight_decay
+        )
         self.batches = LengthGroupedBatches(
             dev, net.batch_size, seed=net.seed + 1, overhead=net.iterator_train__overhead
         )
