@@ -29,18 +29,10 @@ import joblib
 import numpy as np
 
 from benchmarks.backbones import MODELS, as_parts, departures
-from benchmarks.run import PAPER, parse, recipe_of, result_name, settings
+from benchmarks.run import FILES, PAPER, parse, recipe_of, result_name, settings
 from sklearn_dr4sr.metrics import holm, ndcg_of_ranks, sign_flip_test
 from sklearn_dr4sr.plotting import PatternWeightsDisplay, RelativeScoreDisplay
 
-FILES = {
-    "Beauty": "Beauty.txt",
-    "Toys": "Toys_and_Games.txt",
-    "Sports": "Sports_and_Outdoors.txt",
-    "Yelp": "Yelp.txt",
-    "Gowalla": "Gowalla.txt",
-    "Amazon-book": "Amazon-book.txt",
-}
 FURTHER = ("Sports", "Yelp")  # of the paper's tables, where there is a file
 TABLE_6 = ("Gowalla", "Amazon-book")
 SUPPLY = (

@@ -66,6 +66,15 @@ from sklearn_dr4sr.metrics import ndcg_of_ranks, ranks
 from sklearn_dr4sr.model_selection import LeaveOneOutSplit, leave_one_out
 
 RESULTS = Path(__file__).parent / "results"
+#: What the paper calls its data sets, and their files.
+FILES = {
+    "Beauty": "Beauty.txt",
+    "Toys": "Toys_and_Games.txt",
+    "Sports": "Sports_and_Outdoors.txt",
+    "Yelp": "Yelp.txt",
+    "Gowalla": "Gowalla.txt",
+    "Amazon-book": "Amazon-book.txt",
+}
 #: Window sizes of the paper (A.4): 5 for Beauty, 10 for the others.
 WINDOW = {"Beauty": 5}
 #: Parameters that a recommender, a personalizer and a teacher's continuation have alike.
@@ -342,8 +351,8 @@ def table(results: Path = RESULTS) -> str:
 
 
 def data_name(path: Path) -> str:
-    """Name results of a data set."""
-    return {"Toys_and_Games": "Toys"}.get(path.stem, path.stem)
+    """Name results of a data set: as the paper does, else by its file."""
+    return next((name for name, file in FILES.items() if file == path.name), path.stem)
 
 
 def load_split(args) -> LeaveOneOutSplit:

@@ -313,6 +313,7 @@ def test_cells_of_the_files_that_there_are(data, monkeypatch):
         shelf = reproduce.Shelf(data, 1)
         names = [shelf.name(cell, 0) for cell in cells]
         assert len(set(names)) == len(names) > 0
+        assert all(n.startswith(f"{c.data}-") for n, c in zip(names, cells, strict=True))
         papers = [cell for cell in cells if cell.recipe == "dr4sr+" and cell.paper]
         assert all(cell.options["personalizer"].keys() >= run.PAPER.keys() for cell in papers)
         for cell in cells:  # the paper masks less of Beauty
