@@ -42,14 +42,13 @@ def checkpoints(args, *parts: str) -> str:
     return str(args.cache.joinpath("checkpoints", *parts))
 
 
-def recommender(split, seed: int, args):
+def recommender(seed: int, args):
     """What a recipe's data trains, unfitted."""
-    backbone_steps = -(-int((split.train.lengths >= 2).sum()) // args.batch_size)
     return MODELS[args.model](
         loss=args.loss,
         max_epochs=args.max_epochs,
         patience=args.patience,
-        steps_per_epoch=backbone_steps if args.steps_per_epoch == "backbone" else None,
+        steps_per_epoch="histories" if args.steps_per_epoch == "backbone" else None,
         batch_size=args.batch_size,
         device=args.device,
         random_state=seed,

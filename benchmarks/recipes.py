@@ -125,7 +125,7 @@ def backbones(split: LeaveOneOutSplit, seed: int, stages, args) -> list:
     named = []
     for member, (own, s) in teaching_backbones(args, seed).items():
         name = backbone_name(own, s)
-        untrained = recommender(split, s, own).set_params(checkpoint_dir=checkpoints(args, name))
+        untrained = recommender(s, own).set_params(checkpoint_dir=checkpoints(args, name))
         fit = partial(untrained.fit, split.train, split.validation)
         backbone = kept(args.cache / f"{name}.joblib", stages, f"teach-{member}", fit)
         named.append((member, FrozenEstimator(backbone)))
@@ -146,7 +146,7 @@ def teachers(split: LeaveOneOutSplit, seed: int, stages, args, generation: int) 
 
         def fit(g=g, name=name):
             data = taught(split, seed, stages, args, g)
-            student = recommender(split, seed, args)
+            student = recommender(seed, args)
             student.set_params(checkpoint_dir=checkpoints(args, name), **args.student)
             return student.fit(data, split.validation)
 
@@ -184,7 +184,7 @@ def stacked(split: LeaveOneOutSplit, seed: int, stages, args) -> RankStack:
     def fit():
         held_back = leave_one_out(split.train)
         untrained = [
-            (member, recommender(split, s, own))
+            (member, recommender(s, own))
             for member, (own, s) in teaching_backbones(args, seed).items()
         ]
         first = stack(untrained, seed).fit(held_back.history, held_back.test)

@@ -256,7 +256,7 @@ def run(split, recipe: str, seed: int, args) -> None:
     """Train one recipe with one seed."""
     stages, name = Stages(), result_name(args, recipe, seed)
     window = WINDOW.get(args.name, 10)
-    model = recommender(split, seed, args)
+    model = recommender(seed, args)
     data, notes = training_data(recipe, split, window, seed, stages, args)
     data = weighted_by_origin(data, args.origin_weights)
     model.set_params(checkpoint_dir=checkpoints(args, name, "train"))

@@ -60,6 +60,15 @@ def real_data(name):
     return path
 
 
+def load_example(name):
+    """One of ``examples/``, as a module."""
+    path = Path(__file__).resolve().parents[1] / "examples" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture(scope="session")
 def data_dir():
     return real_data("Beauty.txt").parent

@@ -113,9 +113,8 @@ def test_teachers_of_another_kind_have_what_is_set_and_what_is_given_for_them():
     words = ["--model", "BSARec", "--loss", "ce", "--teachers", "2", "--set", settings]
     further = ["--co-teachers", '{"FMLP": {"hidden_dim": 32}, "SASRec": {}}']
     args = run.parse(["--data", "Beauty.txt", *words, *further])
-    split = leave_one_out(make_sequences(30, 12, random_state=0))
     made = {
-        member: backbones.recommender(split, seed, own)
+        member: backbones.recommender(seed, own)
         for member, (own, seed) in backbones.teaching_backbones(args, 3).items()
     }
     shown = {
@@ -237,7 +236,7 @@ def test_options_of_all_cells_are_in_the_name_of_the_table_and_in_each_cell(data
 def test_what_is_set_replaces_the_strong_setting(data):
     words = ["--data", str(data / "Beauty.txt"), "--loss", "ce", "--set", '{"hidden_dim": 32}']
     args = run.parse([*words, *words_of(data)])
-    assert run.recommender(run.load_split(args), 0, args).hidden_dim == 32
+    assert run.recommender(0, args).hidden_dim == 32
 
 
 def test_runs_are_compared_by_their_seeds_and_not_mixed(tmp_path, capsys):

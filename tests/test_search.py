@@ -1,11 +1,9 @@
 """Searches of every kind, killed ones too, and what spreads work over processes and machines."""
 
-import importlib.util
-from pathlib import Path
-
 import joblib
 import numpy as np
 import pytest
+from conftest import load_example
 from scipy.stats import loguniform
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import (
@@ -159,11 +157,3 @@ def test_an_index_finds_what_predict_ranks(name):
     exact = model.predict(histories, k=5).tolist()
     share = np.mean([len(set(a) & set(b)) / 5 for a, b in zip(found, exact, strict=True)])
     assert share == 1 if name == "faiss" else share > 0.9
-
-
-def load_example(name):
-    path = Path(__file__).resolve().parents[1] / "examples" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

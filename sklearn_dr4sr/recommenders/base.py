@@ -40,6 +40,10 @@ from .training import SequenceNet, ValidationNDCG, encode_histories
 
 __all__ = ["SequentialRecommender"]
 
+#: Optimizer steps an epoch that ``steps_per_epoch="histories"`` takes of a small log: with three or
+#: four, the most epochs or the patience end a training that has hardly begun.
+MIN_STEPS = 64
+
 
 class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
     """Next-item recommender around a torch module; the base of all neural ones here.
@@ -88,8 +92,9 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
         Epochs without a better validation NDCG@20 before training stops, where ``y`` is given.
     steps_per_epoch : int, "histories" or None, default=None
         Optimizer steps an epoch; None: one pass over the patterns; "histories": as many as one pass
-        over the histories takes, whatever patterns stand in their place. With either of the latter
-        two, training sets of any size are validated, and stopped, after the same number of steps.
+        over the histories takes, whatever patterns stand in their place, but at least 64. With a
+        number or "histories", training sets of any size are validated, and stopped, after the same
+        number of steps.
     batch_size : int, default=256
         Patterns an optimizer step (B of the paper).
     lr : float, default=1e-3
@@ -451,7 +456,7 @@ class SequentialRecommender(EmbeddingSpace, Storable, BaseRecommender):
         """Optimizer steps an epoch; None: one pass over the patterns."""
         if self.steps_per_epoch != "histories":
             return self.steps_per_epoch
-        return max(1, -(-int((dataset.histories.lengths >= 2).sum()) // self.batch_size))
+        return max(MIN_STEPS, -(-int((dataset.histories.lengths >= 2).sum()) // self.batch_size))
 
     def _scores(self, histories: Sequences) -> torch.Tensor:
         net = self.net_
