@@ -8,9 +8,9 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from ._parameters import as_path, check_number
-from .files import TABLES, TEXT, is_integer, read_file, table_suffix, whole_lines
+from .files import TABLES, read_file, read_sequences, table_suffix
 from .interactions import Interactions, sequences_from_interactions
-from .public_data import fetch_amazon, fetch_gowalla, fetch_movielens, load_yelp
+from .public_data import fetch_amazon, fetch_gowalla, fetch_movielens, fetch_s3rec, load_yelp
 from .sequences import Sequences
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "fetch_amazon",
     "fetch_gowalla",
     "fetch_movielens",
+    "fetch_s3rec",
     "load_sequences",
     "load_yelp",
     "make_sequences",
@@ -113,25 +114,7 @@ def load_sequences(
                 f"{path}: {name}={value!r} is for tables ({', '.join(TABLES)}); this file is read "
                 "as the paper's text format, which has neither columns nor times"
             )
-    return _load_text(path)
-
-
-def _load_text(path: str | PathLike) -> Sequences:
-    rows = []
-    with open(path, **TEXT) as file:
-        for number, line in enumerate(whole_lines(file, path), start=1):
-            fields = line.split()
-            if len(fields) == 1:
-                raise ValueError(
-                    f"{path}, line {number}: a user without items, got {line.strip()[:60]!r}"
-                )
-            if fields:
-                rows.append(fields[1:])
-    if not rows:
-        raise ValueError(f"{path}: the file holds no sequence")
-    if all(is_integer(item) for row in rows for item in row):
-        rows = [list(map(int, row)) for row in rows]
-    return Sequences(rows)
+    return read_sequences(path)
 
 
 #: Items whose successors are drawn at once.

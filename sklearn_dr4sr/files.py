@@ -1,4 +1,4 @@
-"""Tables of interactions in files: RecBole's atomic files, CSV, TSV and Parquet."""
+"""Files: the paper's text format; tables, as RecBole's atomic files, CSV, TSV and Parquet."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from .parquet import check_columns, read_parquet_table
+from .sequences import Sequences
 
 __all__ = [
     "TABLES",
@@ -25,6 +26,7 @@ __all__ = [
     "read_delimited",
     "read_file",
     "read_json_lines",
+    "read_sequences",
     "table_suffix",
     "whole_lines",
 ]
@@ -39,6 +41,25 @@ TABLES = {
 
 #: How a text is opened, so that :func:`whole_lines` can name a line that is not UTF-8.
 TEXT = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
+
+
+def read_sequences(path: str | PathLike) -> Sequences:
+    """Read the paper's text format: a line is a user and then the items in order of time."""
+    rows = []
+    with open(path, **TEXT) as file:
+        for number, line in enumerate(whole_lines(file, path), start=1):
+            fields = line.split()
+            if len(fields) == 1:
+                raise ValueError(
+                    f"{path}, line {number}: a user without items, got {line.strip()[:60]!r}"
+                )
+            if fields:
+                rows.append(fields[1:])
+    if not rows:
+        raise ValueError(f"{path}: the file holds no sequence")
+    if all(is_integer(item) for row in rows for item in row):
+        rows = [list(map(int, row)) for row in rows]
+    return Sequences(rows)
 
 
 def read_file(

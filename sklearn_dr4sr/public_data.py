@@ -17,14 +17,18 @@ from sklearn.datasets import fetch_file, get_data_home
 from sklearn.utils import Bunch
 
 from ._parameters import as_path
-from .files import TEXT, read_delimited, read_json_lines
+from .files import TEXT, read_delimited, read_json_lines, read_sequences
 from .interactions import sequences_from_interactions
 
-__all__ = ["fetch_amazon", "fetch_gowalla", "fetch_movielens", "load_yelp"]
+__all__ = ["fetch_amazon", "fetch_gowalla", "fetch_movielens", "fetch_s3rec", "load_yelp"]
 
 _AMAZON = "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
 _MOVIELENS = "https://files.grouplens.org/datasets/movielens"
 _GOWALLA = "https://snap.stanford.edu/data"
+_S3REC = (
+    "https://raw.githubusercontent.com/aHuiWang/CIKM2020-S3Rec/"
+    "49a890dcb516c9ed3126564495234ea74d5cd566/data"
+)
 
 #: Categories of the edition of 2014.
 _CATEGORIES = (
@@ -40,11 +44,16 @@ _MOVIELENS_FILES = {
     "100k": ("ml-100k.zip", "ml-100k/u.data", "\t"),
     "1m": ("ml-1m.zip", "ml-1m/ratings.dat", "::"),
 }
-#: SHA-256 of archives that do not change.
+#: SHA-256 of files that do not change.
 _SHA256 = {
     "ml-100k.zip": "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
     "ml-1m.zip": "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
+    "Beauty.txt": "226cce9c3105299ca0db9615d7d3fb32b3175e90da43100ae352599f0f0107b8",
+    "LastFM.txt": "9ded486adb5b0fe9dc761950afa0a9a05e93ff018992e0c52bf11afec529f802",
+    "Sports_and_Outdoors.txt": "2a095e0648872beb9982408958290f5d655db5be2911c3756b5446de9f0b8de2",
+    "Toys_and_Games.txt": "176c680c688d497598c4a89a03b402c0fe78d795e5db335c2e78dd5f2d778a3f",
 }
+_S3REC_FILES = ("Beauty", "Sports_and_Outdoors", "Toys_and_Games", "LastFM")
 
 _AMAZON_DESCR = """Amazon product ratings, edition of 2014, category {category}
 
@@ -83,6 +92,28 @@ Terms: the origin, Stanford's SNAP, states no licence for the data and asks to c
 
   E. Cho, S. A. Myers, J. Leskovec. Friendship and mobility: user movement in location-based social
   networks. KDD 2011.
+"""
+
+_S3REC_DESCR = """{name}, as the authors of S3-Rec preprocessed it
+
+Who bought what (LastFM: listened to whom), in order of time; the 5-core, users and items numbered.
+
+Origin: {url}
+Terms: the repository states no licence; those of the data's own origin hold. Beauty,
+Sports_and_Outdoors and Toys_and_Games are Amazon's ratings of 2014, provided for research, to cite:
+
+  R. He, J. McAuley. Ups and downs: modeling the visual evolution of fashion trends with one-class
+  collaborative filtering. WWW 2016.
+
+LastFM is HetRec 2011's, for research and not for commercial use, to cite:
+
+  I. Cantador, P. Brusilovsky, T. Kuflik. Second workshop on information heterogeneity and fusion in
+  recommender systems. RecSys 2011.
+
+And for the preprocessing:
+
+  K. Zhou et al. S3-Rec: self-supervised learning for sequential recommendation with mutual
+  information maximization. CIKM 2020.
 """
 
 _YELP_DESCR = """Yelp Open Dataset, reviews
@@ -286,6 +317,64 @@ def fetch_gowalla(
     with gzip.open(path, "rt", **TEXT) as file:
         frame = _read(path, lambda: read_delimited(file, path, columns, "\t", names))
     return _bunch(frame, columns, min_count, duplicates, path, _GOWALLA_DESCR.format(url=url))
+
+
+def fetch_s3rec(
+    name: str = "Beauty",
+    *,
+    data_home: str | PathLike | None = None,
+    n_retries: int = 3,
+    delay: float = 1.0,
+) -> Bunch:
+    """Fetch a data set as S3-Rec preprocessed it: the very files that the paper is measured on.
+
+    Parameters
+    ----------
+    name : {"Beauty", "Sports_and_Outdoors", "Toys_and_Games", "LastFM"}, default="Beauty"
+        Which one. The paper has the first three, with 22,363, 35,598 and 19,412 users; LastFM is
+        small, and its histories are long.
+    data_home, n_retries, delay
+        As in :func:`fetch_amazon`.
+
+    Returns
+    -------
+    sklearn.utils.Bunch
+        ``sequences`` (Sequences, one row a user), ``filename`` and ``DESCR``: origin, terms and
+        what to cite. The files hold neither times nor the origin's ids.
+
+    Raises
+    ------
+    OSError, ValueError
+        As :func:`fetch_amazon`. Files are held to their known SHA-256.
+
+    Notes
+    -----
+    The folder of ``filename`` is what ``benchmarks.reproduce`` takes as ``--data``. The paper's
+    fourth set, Yelp, may not be distributed: see :func:`load_yelp`.
+
+    Terms of use: the repository states no licence, and those of the data's own origins hold: for
+    research, LastFM not for commercial use; cite [1]_ and [2]_, for LastFM [3]_ in place of [2]_.
+
+    References
+    ----------
+    .. [1] K. Zhou et al., "S3-Rec: self-supervised learning for sequential recommendation with
+       mutual information maximization", CIKM 2020.
+    .. [2] R. He, J. McAuley, "Ups and downs: modeling the visual evolution of fashion trends with
+       one-class collaborative filtering", WWW 2016.
+    .. [3] I. Cantador, P. Brusilovsky, T. Kuflik, "Second workshop on information heterogeneity and
+       fusion in recommender systems", RecSys 2011.
+
+    Examples
+    --------
+    >>> from sklearn_dr4sr.datasets import fetch_s3rec
+    >>> fetch_s3rec("Toys_and_Games").sequences  # doctest: +SKIP
+    """
+    if not isinstance(name, str) or name not in _S3REC_FILES:
+        raise ValueError(f"name must be one of {', '.join(_S3REC_FILES)}, got {name!r}")
+    url = f"{_S3REC}/{name}.txt"
+    path = _fetch(url, data_home, _SHA256[f"{name}.txt"], n_retries, delay)
+    descr = _S3REC_DESCR.format(name=name, url=url)
+    return Bunch(sequences=read_sequences(path), filename=str(path), DESCR=descr)
 
 
 def load_yelp(

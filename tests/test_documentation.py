@@ -26,7 +26,7 @@ MODULES = (
 #: Public, too, of modules whose other names are not.
 MORE = ("sequences.as_sequences", "patterns.PatternTable")
 #: What the example of needs a connection, or files of the user's.
-FROM_ELSEWHERE = ("fetch_amazon", "fetch_movielens", "fetch_gowalla", "load_yelp")
+FROM_ELSEWHERE = ("fetch_amazon", "fetch_movielens", "fetch_gowalla", "fetch_s3rec", "load_yelp")
 
 
 def public():

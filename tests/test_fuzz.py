@@ -40,6 +40,7 @@ from sklearn_dr4sr.baselines import MarkovChain, SequentialRules
 from sklearn_dr4sr.datasets import (
     fetch_amazon,
     fetch_movielens,
+    fetch_s3rec,
     load_sequences,
     load_yelp,
     make_sequences,
@@ -488,6 +489,7 @@ SINGLE = {
     "to_onnx": asks_for("to_onnx", to_onnx),
     "fetch_amazon": asks_for("category", fetch_amazon),
     "fetch_movielens": asks_for("name", fetch_movielens),
+    "fetch_s3rec": asks_for("name", fetch_s3rec),
     "check_no_leakage": asks_for("split", lambda value: check_no_leakage(MarkovChain(), value)),
     "load_yelp": of_a_path(load_yelp),
     "load": of_a_path(SASRec.load),

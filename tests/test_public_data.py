@@ -13,7 +13,13 @@ import numpy as np
 import pytest
 
 from sklearn_dr4sr import public_data
-from sklearn_dr4sr.datasets import fetch_amazon, fetch_gowalla, fetch_movielens, load_yelp
+from sklearn_dr4sr.datasets import (
+    fetch_amazon,
+    fetch_gowalla,
+    fetch_movielens,
+    fetch_s3rec,
+    load_yelp,
+)
 from sklearn_dr4sr.model_selection import global_time_split
 
 pytest.importorskip("pandas")
@@ -51,7 +57,7 @@ def origin(tmp_path, monkeypatch):
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
     server.asked, server.folder = [], folder
     address = f"http://127.0.0.1:{server.server_port}"
-    for name in ("_AMAZON", "_MOVIELENS", "_GOWALLA"):
+    for name in ("_AMAZON", "_MOVIELENS", "_GOWALLA", "_S3REC"):
         monkeypatch.setattr(public_data, name, address)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -130,6 +136,26 @@ def test_gowalla_goes_on_to_a_split_in_time(origin, home):
     assert "KDD 2011" in first.DESCR
 
 
+def test_s3rec(origin, home, monkeypatch):
+    text = "1 3 1 2\n2 1 2\n"
+    (origin.folder / "LastFM.txt").write_text(text)
+    with pytest.raises(OSError, match=r"SHA256 checksum of LastFM\.txt"):
+        fetch_s3rec("LastFM", **home)
+    known = hashlib.sha256(text.encode()).hexdigest()
+    monkeypatch.setitem(public_data._SHA256, "LastFM.txt", known)
+    found = fetch_s3rec("LastFM", **home)
+    assert list(found.sequences) == [[3, 1, 2], [1, 2]]
+    assert found.filename == str(home["data_home"] / "sklearn_dr4sr" / "LastFM.txt")
+    assert "not for commercial use" in found.DESCR
+
+
+@pytest.mark.data
+def test_s3recs_files_are_those_of_the_paper(data_dir):
+    for name in ("Beauty.txt", "Toys_and_Games.txt"):
+        known = public_data._SHA256[name]
+        assert hashlib.sha256((data_dir / name).read_bytes()).hexdigest() == known
+
+
 def test_what_is_there_is_not_fetched_again(origin, home):
     (origin.folder / "ratings_Beauty.csv").write_text(AMAZON)
     fetch_amazon(min_count=1, **home)
@@ -201,6 +227,8 @@ def test_unknown_names_list_the_known():
         fetch_amazon("Toys")
     with pytest.raises(ValueError, match="100k, 1m, got '10m'"):
         fetch_movielens("10m")
+    with pytest.raises(ValueError, match="Toys_and_Games, LastFM, got 'Yelp'"):
+        fetch_s3rec("Yelp")
 
 
 def review(user, business, date, **more):
