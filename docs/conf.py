@@ -29,6 +29,6 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
     "filename_pattern": "/plot_",
-    "ignore_pattern": "quickstart|_search",
+    "ignore_pattern": "quickstart|best_ranking|_search",
     "abort_on_example_error": True,
 }

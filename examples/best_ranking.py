@@ -1,6 +1,7 @@
 """The best ranking that was measured, on a log of your own, and what each part of it is worth.
 
-python examples/best_ranking.py                                       # made data, a minute
+python examples/best_ranking.py                  # made data; minutes
+pip install -e ".[frames]"                       # for tables
 python examples/best_ranking.py --data log.csv --checkpoints state    # user, item, time
 python examples/best_ranking.py --data log.csv --save model.joblib --recommend top.csv
 
