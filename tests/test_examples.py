@@ -47,7 +47,7 @@ def test_quickstart(log, tmp_path, monkeypatch, capsys):
 
 def test_best_ranking(log, tmp_path, monkeypatch, capsys):
     example = load_example("best_ranking")
-    monkeypatch.setattr(example, "SETTING", {**SMALL, "max_epochs": 1})
+    monkeypatch.setattr(example, "SETTING", {**SMALL, "max_epochs": 1, "steps_per_epoch": 2})
     kept, top = tmp_path / "best.joblib", tmp_path / "top.csv"
     words = ["--data", log, "--checkpoints", str(tmp_path / "state")]
     call(monkeypatch, example, *words, "--save", str(kept), "--recommend", str(top))

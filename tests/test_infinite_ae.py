@@ -290,7 +290,7 @@ def test_what_is_set_after_fit_and_other_ids_are_refused():
 @pytest.mark.data
 def test_figures_on_a_part_of_real_data(beauty):
     """A part small enough for both solvers, which must rank alike."""
-    train, history, test = beauty.train[:2000], beauty.history[:2000], beauty.test[:2000]
+    train, history, test = beauty.train[:1000], beauty.history[:1000], beauty.test[:1000]
     scorer = ranking_scorer("recall@20", "ndcg@20")
     found = [
         scorer(InfiniteAutoencoder(solver=solver).fit(train), history, test)
