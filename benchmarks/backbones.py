@@ -61,7 +61,9 @@ def recommender(seed: int, args):
 def backbone_name(args, seed: int) -> str:
     """What a backbone is kept as: the same for every recipe that is taught by it."""
     parts = [args.name, args.model.lower(), args.loss, *as_parts(args.set), *departures(vars(args))]
-    return "-".join([*parts, f"s{seed}"])
+    parts += [f"s{seed}"]
+    parts += ["matched"] * (args.steps_per_epoch == "backbone")  # more than a pass of a small log
+    return "-".join(parts)
 
 
 def teaching_backbones(args, seed: int) -> dict[str, tuple]:

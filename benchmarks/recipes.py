@@ -101,8 +101,7 @@ def regenerated(train: Sequences, window: int, seed: int, stages, args):
 
 def taught_name(args, seed: int, generation: int) -> str:
     """What the data of a generation of students is kept as."""
-    parts = ["matched"] * (args.steps_per_epoch == "backbone")
-    parts += [f"taught{generation}", f"by{args.teachers}", *as_parts(args.continuation)]
+    parts = [f"taught{generation}", f"by{args.teachers}", *as_parts(args.continuation)]
     parts += as_parts(co_teachers(args))
     parts += [args.teacher] * (args.teacher != "blend")
     parts += student_settings(args) if generation > 1 else []  # of the students that teach too

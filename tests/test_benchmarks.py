@@ -100,7 +100,7 @@ def test_every_option_that_changes_a_result_is_in_its_name():
         assert name not in named, (words, named[name])
         assert len(name) < 200  # file systems take 255 bytes, with what is appended
         named[name] = words
-    training = ([], *variants[1:9], ["--set", hidden])
+    training = ([], *variants[1:10], ["--set", hidden])
     kept = {
         backbones.backbone_name(run.parse(["--data", "Beauty.txt", *words]), 0)
         for words in training
