@@ -32,14 +32,14 @@ def fit(model: BSARec, X, y) -> BSARec:
     return model.fit(X, y)
 
 
-def train(split: LeaveOneOutSplit, seed: int = 0, checkpoints: str | None = None) -> dict:
+def train(split: LeaveOneOutSplit, setting: dict, seed: int, checkpoints: str | None) -> dict:
     """Fit each part of the best ranking: its name and the fitted estimator, the best last."""
     # with a folder for checkpoints, whole trainings are kept, and the one that was cut goes on
     kept = joblib.Memory(checkpoints, verbose=0).cache(fit)
 
     def strong(name, seed, X):
         folder = checkpoints and str(Path(checkpoints, name))
-        model = BSARec.strong(random_state=seed, checkpoint_dir=folder, **SETTING)
+        model = BSARec.strong(random_state=seed, checkpoint_dir=folder, **setting)
         return kept(model, X, split.validation)
 
     rules = SequentialRules().fit(split.train)
@@ -66,16 +66,16 @@ def main() -> None:
     parser.add_argument("--recommend", help="write ten items for each user to this file, as CSV")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    users = None
+    users, setting = None, SETTING
     if args.data and args.data.endswith(".txt"):  # the paper's format, read without users
         sequences = load_sequences(args.data)
     elif args.data:
         sequences, users, *_ = load_sequences(args.data, return_details=True)
     else:
         sequences = make_sequences(1500, 400, random_state=args.seed)
-        SETTING.update(embedding_dim=32, hidden_dim=128)
+        setting = {**SETTING, "embedding_dim": 32, "hidden_dim": 128}
     split = leave_one_out(sequences)
-    parts = train(split, args.seed, args.checkpoints)
+    parts = train(split, setting, args.seed, args.checkpoints)
 
     known = np.array([item is not None for item in split.test])  # a row of one item has none
     histories, held_out = split.history[known], split.test[known]
